@@ -1,0 +1,23 @@
+"""Fixtures shared by all tests."""
+
+import re
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.broker import Broker, broker
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Broker]:
+    """One broker for all integration tests. Who stops nodes, or needs three, starts one of its own."""
+    with broker() as started:
+        yield started
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> str:
+    """A prefix for topics, groups and transactional ids that no other test, and no other run, uses."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")
+    return f"{name[:60]}-{secrets.token_hex(4)}"

@@ -1,0 +1,182 @@
+# ruff: noqa: E501 - messages are shown whole
+"""Loading: files, the environment, and what is said of mistakes."""
+
+import itertools
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from worker.commands.rendering import as_toml, example
+from worker.errors import ConfigurationError
+from worker.settings import load, read
+
+USER = {"HEADRACE_FEATURES__USER__KIND": "categorical"}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "headrace.toml"
+    path.write_text(text)
+    return path
+
+
+def problems(path: Path | None, environment: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, environment or {})
+    assert caught.value.exit_code == 2
+    return str(caught.value).splitlines()
+
+
+def test_a_file_sets_what_it_names_and_nothing_else(tmp_path):
+    config = load(write(tmp_path, '[kafka]\ngroup = "g"\n[features.user]\n'), {})
+    assert config.kafka.group == "g"
+    assert config.kafka.bootstrap_servers == "localhost:9092"
+    assert list(config.features) == ["user"]
+
+
+def test_the_environment_goes_before_the_file_whatever_its_case(tmp_path):
+    path = write(tmp_path, '[kafka]\ngroup = "file"\n[features.User]\n')
+    loaded = read(path, {"headrace_kafka__GROUP": "environment", "HEADRACE_FEATURES__USER__FIELD": "uid"})
+    assert loaded.config.kafka.group == "environment"
+    # A feature keeps the case that the file gives it: no second feature is made.
+    assert {name: feature.field for name, feature in loaded.config.features.items()} == {"User": "uid"}
+    assert loaded.origins["kafka.group"] == "headrace_kafka__GROUP"
+    assert loaded.origins["features.User.field"] == "HEADRACE_FEATURES__USER__FIELD"
+    assert loaded.origins["features.User"] == str(path)
+
+
+def test_values_of_the_environment_are_toml_unless_a_text_is_asked_for():
+    config = load(
+        None,
+        {
+            "HEADRACE_FEATURES__AGE__KIND": "numeric",
+            "HEADRACE_FEATURES__AGE__TRANSFORM": "buckets",
+            "HEADRACE_FEATURES__AGE__EDGES": "[18, 65.5]",
+            "HEADRACE_METRICS__PORT": "0",
+            "HEADRACE_MODEL__NAME": "007",
+            "HEADRACE_EVENTS__WEIGHT": "true",
+        },
+    )
+    assert config.features["age"].edges == (18.0, 65.5)
+    assert config.metrics.port == 0
+    assert config.model.name == "007"
+    assert config.events.weight == "true"
+
+
+def test_an_empty_variable_counts_as_unset_and_others_are_not_ours():
+    environment = {**USER, "HEADRACE_KAFKA__GROUP": "", "HEADRACE_CONFIG": "x", "HEADRACE_CACHE": "y", "PATH": "z"}
+    assert load(None, environment) == load(None, USER)
+
+
+def test_variables_that_kubernetes_makes_for_services_are_not_taken_for_settings():
+    links = {
+        "HEADRACE_SERVICE_HOST": "10.0.0.1",
+        "HEADRACE_SERVICE_PORT": "9464",
+        "HEADRACE_SERVICE_PORT_METRICS": "9464",
+        "HEADRACE_METRICS_PORT": "tcp://10.0.0.1:9464",
+        "HEADRACE_METRICS_PORT_9464_TCP": "tcp://10.0.0.1:9464",
+        "HEADRACE_METRICS_PORT_9464_TCP_ADDR": "10.0.0.1",
+        "HEADRACE_METRICS_PORT_9464_TCP_PROTO": "tcp",
+    }
+    assert load(None, USER | links) == load(None, USER)
+    # ... while the same name with a number is a setting misspelt.
+    assert problems(None, USER | {"HEADRACE_METRICS_PORT": "9464"}) == [
+        "HEADRACE_METRICS_PORT: no such setting; did you mean HEADRACE_METRICS__PORT?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[kafka]\nbootstrp_servers = 'x'", "kafka.bootstrp_servers: no such setting; did you mean kafka.bootstrap_servers?"),
+        ("[kafak]\ngroup = 'x'", "kafak: no such setting; did you mean kafka?"),
+        ("port = 1", "port: no such setting; did you mean metrics.port?"),
+        ("[log]\nzzz = 1", "log.zzz: no such setting; log has level, format"),
+        ("[features.user]\nknd = 'x'", "features.user.knd: no such setting; did you mean features.user.kind?"),
+        ("kafka = 3", "kafka: must be a table, written [kafka]"),
+        ("[metrics]\nport = 70000", "metrics.port: input should be less than or equal to 65535, not 70000"),
+        ("[commit]\ninterval_seconds = inf", "commit.interval_seconds: input should be a finite number, not inf"),
+        ("[events]\nearliest_time = '1990'", "events.earliest_time: must be a time with its zone, such as 1990-01-01T00:00:00Z, not '1990'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_file_names_the_file_and_the_setting(tmp_path, text, told):
+    path = write(tmp_path, f"{text}\n" if "features" in text else f"{text}\n[features.user]\n")
+    assert problems(path) == [f"{path}: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("HEADRACE_KAFKA__GROP", "x", "no such setting; did you mean HEADRACE_KAFKA__GROUP?"),
+        ("HEADRACE_KAFKA_GROUP", "x", "no such setting; did you mean HEADRACE_KAFKA__GROUP?"),
+        ("HEADRACE_KAFKA", "{}", "a table; set HEADRACE_KAFKA__NAME"),
+        ("HEADRACE_KAFKA__GROUP__X", "x", "no such setting; did you mean HEADRACE_KAFKA__GROUP?"),
+        ("HEADRACE_FEATURES__USER", "x", "a table; set HEADRACE_FEATURES__USER__NAME"),
+        ("HEADRACE_RUN__POLL_EVENTS", "many", "run.poll_events: input should be a valid integer, unable to parse string as an integer, not 'many'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_environment_names_the_variable(variable, value, told):
+    assert problems(None, USER | {variable: value}) == [f"{variable}: {told}"]
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path):
+    path = write(tmp_path, "[model]\nfactors = -1\nkind = 'gausian'\n[log]\nlevel = 'loud'\n[features.user]\n")
+    told = problems(path, {"HEADRACE_KAFKA__GROP": "x", "HEADRACE_COMMIT__MAX_EVENTS": "0"})
+    assert len(told) == 5
+    assert len(set(told)) == 5
+
+
+def test_without_features_an_example_is_shown_that_works(tmp_path):
+    told = problems(write(tmp_path, "[kafka]\ngroup = 'g'\nx = 1\n"))
+    assert told[0].endswith("kafka.x: no such setting; kafka has bootstrap_servers, group, group_protocol, assignor, "
+                            "instance_id, session_timeout_seconds, transaction_timeout_seconds, client, consumer, producer")  # fmt: skip
+    assert "features: none configured" in told[1]
+    shown = "\n".join(told[2:])
+    assert list(load(write(tmp_path, shown), {}).features) == ["user", "item"]
+
+
+def test_three_topics_are_three_topics():
+    assert problems(None, USER | {"HEADRACE_MODEL__TOPIC": "interactions"}) == [
+        "events.topic, model.topic and dead_letter.topic must be three different topics"
+    ]
+
+
+def test_text_that_is_no_toml_is_told_by_line_and_column(tmp_path):
+    path = write(tmp_path, "[kafka]\ngroup = \n")
+    assert problems(path) == [f"{path}: not TOML: Invalid value (at line 2, column 9)"]
+
+
+def test_bytes_that_are_no_utf8_are_told_by_line(tmp_path):
+    path = tmp_path / "headrace.toml"
+    path.write_bytes(b"[kafka]\ngroup = '\xff'\n")
+    assert problems(path) == [f"{path}: not UTF-8 (at line 2); save it as UTF-8"]
+
+
+def test_a_file_that_is_not_there_or_is_a_folder(tmp_path):
+    assert "no such file" in problems(tmp_path / "none.toml")[0]
+    assert "cannot be read" in problems(tmp_path)[0]
+
+
+def test_the_example_holds_every_setting_and_all_of_it_loads(tmp_path):
+    as_it_stands = load(write(tmp_path, example()), {})
+    assert as_it_stands == load(None, USER | {"HEADRACE_FEATURES__ITEM__KIND": "categorical"})
+    # Uncommented line by line, every default is the default (a text that is not set is the one exception).
+    lines = itertools.takewhile(lambda line: "[kafka.client]" not in line, example().splitlines())
+    bare = "\n".join(
+        line.removeprefix("# ") for line in lines if not line.startswith("# ") or (" = " in line and '= ""' not in line)
+        if not line.startswith('# kind = "categorical"')
+    )  # fmt: skip
+    settings = tomllib.loads(bare.split("[features.user]", maxsplit=1)[0])
+    assert settings["events"].keys() == set(type(as_it_stands.events).model_fields) - {"weight"}
+    for name, value in settings["events"].items():
+        assert getattr(as_it_stands.events, name) == value
+
+
+def test_what_is_shown_loads_to_the_same_configuration(tmp_path):
+    loaded = read(
+        write(tmp_path, '[features."odd name"]\nfield = "a\\"b"\n[features.n]\nkind = "numeric"\ntransform = "buckets"\n'
+                        "edges = [1, 1e30]\n[kafka.producer]\nlinger.ms = 1\n"), {}
+    )  # fmt: skip
+    shown = tmp_path / "shown.toml"
+    shown.write_text(as_toml(loaded))
+    assert load(shown, {}) == loaded.config

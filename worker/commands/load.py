@@ -1,0 +1,120 @@
+"""`headrace load`: recorded events from files."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.commands.options import config_option, json_option
+
+if TYPE_CHECKING:
+    from worker.load import EventMapping
+
+EXAMPLES = """\b
+Examples:
+  headrace load events.jsonl
+  headrace load ratings.csv --map user=userId --map item=movieId \\
+      --map time=timestamp --type time=s --label 'rating>=4'
+  headrace load clicks-*.parquet --split genres='|' --rate 2000 --limit 100000
+  headrace load ratings.csv.gz --mapping ratings.toml --sort-by time
+
+\b
+A mapping file holds the same in TOML, and the options add to it:
+  label = "rating>=4"
+  only = ["user", "item", "time"]
+  [map]
+  user = "userId"
+  [type]
+  time = "s"
+  [split]
+  genres = "|"
+"""
+
+
+@click.command(epilog=EXAMPLES, short_help="Send recorded events from files.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@config_option
+@click.option("--mapping", "mapping_path", type=click.Path(path_type=Path), help="A mapping file in TOML.")
+@click.option("--map", "renames", multiple=True, metavar="FIELD=COLUMN", help="The column that becomes this field.")
+@click.option(
+    "--type", "types", multiple=True, metavar="FIELD=TYPE",
+    help="string, integer, number or boolean; for times that are counted in another unit: s, ms or us.",
+)  # fmt: skip
+@click.option("--split", "splits", multiple=True, metavar="FIELD=SEPARATOR", help="Make a list of a text.")
+@click.option(
+    "--label", "rule", metavar="RULE", help="What makes the label 1, such as 'rating>=4' or \"action=='buy'\"."
+)
+@click.option("--only", multiple=True, metavar="FIELD", help="Send this field and no other.  [default: all columns]")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Events a second.  [default: full speed]")
+@click.option("--sort-by", metavar="FIELD", help="Send in the order of this field: all files are read into memory.")
+@click.option("--limit", type=click.IntRange(min=1), help="The most events that are sent.")
+@click.option("--dry-run", is_flag=True, help="Print the events, a line each, instead of sending them.")
+@json_option
+def load(
+    files: tuple[Path, ...],
+    config_path: Path | None,
+    mapping_path: Path | None,
+    renames: tuple[str, ...],
+    types: tuple[str, ...],
+    splits: tuple[str, ...],
+    rule: str | None,
+    only: tuple[str, ...],
+    rate: float | None,
+    sort_by: str | None,
+    limit: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Send recorded events: JSON lines, CSV, TSV or Parquet, told by their extension, with or without .gz.
+
+    A column becomes the event's field of the same name unless --map renames it. Cells that are empty, null or NaN
+    are left out. Events go out in the order of the files, keyed by events.partition_key of the configuration.
+    """
+    import dataclasses
+    from itertools import islice
+
+    import orjson
+
+    from worker.commands.sending import print_lines, progress_bar
+    from worker.load import load as run
+    from worker.load.job import events
+    from worker.settings import load as load_config
+
+    mapping = _mapping(mapping_path, {
+        "map": _pairs("--map", renames),
+        "type": _pairs("--type", types),
+        "split": _pairs("--split", splits),
+        "label": rule,
+        "only": list(only),
+    })  # fmt: skip
+    config = load_config(config_path, os.environ)
+    if dry_run:
+        print_lines(value for _, value in islice(events(config, files, mapping, sort_by=sort_by), limit))
+        return
+    with progress_bar(limit) as progress:
+        summary = run(config, files, mapping, rate=rate, sort_by=sort_by, limit=limit, progress=progress)
+    if as_json:
+        click.echo(orjson.dumps(dataclasses.asdict(summary), option=orjson.OPT_INDENT_2))
+    else:
+        click.echo(
+            f"{summary.events:,} events of {summary.files} files in {summary.seconds:.1f} s "
+            f"({summary.events_per_second:,.0f} a second) to topic {summary.topic}, {summary.partitions} partitions"
+        )
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise click.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint=option)
+        pairs[name] = value
+    return pairs
+
+
+def _mapping(path: Path | None, given: dict[str, Any]) -> "EventMapping":
+    """Read the mapping file and let the options add to it."""
+    from worker.load.mapping_file import mapping_of
+
+    return mapping_of(path, given)

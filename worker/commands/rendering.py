@@ -1,0 +1,139 @@
+"""A configuration as text: what is in force, and an example made from the settings themselves."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel, SecretStr
+
+from worker.passthrough import MASK, mask
+from worker.setting_names import PASSTHROUGH, sections
+from worker.settings import Loaded
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+HEAD: Final = """\
+# The configuration of a Headrace worker. Settings that are commented out show their defaults.
+# HEADRACE_<SECTION>__<NAME> in the environment goes before this file. `headrace config check` checks it.
+"""
+
+FEATURES: Final = """\
+# What the model learns from: a table for each feature, named after the event's field unless `field` says otherwise.
+# kind = "categorical" (the default), "numeric", "multi" (a list) or "cross" (of other features).
+# Features of the partition key are local: learned by one shard only. All others are shared, unless `scope` says so.
+[features.user]
+
+[features.item]
+
+# [features.price]
+# kind = "numeric"
+# transform = "log"                # or "identity", or "buckets" with edges = [1, 10, 100]
+# shift = 0.0                      # a number enters as (transform(x) - shift) / scale
+# scale = 1.0
+
+# [features.genres]
+# kind = "multi"
+# max_values = 64                  # a longer list is rejected
+
+# [features.user_item]
+# kind = "cross"
+# of = ["user", "item"]
+"""
+
+HANDED_THROUGH: Final = """\
+# [kafka.client]                   # settings of librdkafka by their own names, for every client
+# security.protocol = "SASL_SSL"
+# sasl.mechanism = "SCRAM-SHA-512"
+# sasl.username = "headrace"       # and the password in HEADRACE_KAFKA__CLIENT__SASL_PASSWORD
+
+# [kafka.consumer]
+# fetch.max.bytes = 52428800
+
+# [kafka.producer]
+# compression.type = "zstd"
+"""
+
+ACTIVE: Final = {("kafka", "bootstrap_servers"), ("events", "topic")}  # what nearly everybody has to change
+
+
+def as_json(loaded: Loaded) -> str:
+    """Give the settings in force, where each that is not a default was set, and which features are local."""
+    scopes = {name: "local" if loaded.config.is_local(name) else "shared" for name in loaded.config.features}
+    told = {"settings": _masked(loaded.config.model_dump()), "origins": dict(loaded.origins), "scopes": scopes}
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_toml(loaded: Loaded) -> str:
+    """Give the settings in force as a configuration file, with where each that is not a default was set."""
+    values = _masked(loaded.config.model_dump())
+    lines: list[str] = []
+    for section in (*sections(), "features"):
+        table = values[section]
+        if section != "features":
+            lines += ["", *_table((section,), table, loaded.origins)]
+        for name, inner in table.items():
+            if isinstance(inner, dict):
+                note = ""
+                if section == "features":
+                    local = loaded.config.is_local(name)
+                    note = "  # local: learned by one shard" if local else "  # shared by all shards"
+                lines += ["", *_table((section, name), inner, loaded.origins, note)]
+    return "\n".join(lines[1:]) + "\n"
+
+
+def example() -> str:
+    """Give a configuration with every setting, its default and its meaning; it can be used as it stands."""
+    parts = [HEAD]
+    for section, kind in sections().items():
+        lines = [f"# {(kind.__doc__ or '').splitlines()[0]}", f"[{section}]"]
+        lines += [_documented(section, name, kind) for name in kind.model_fields if name not in PASSTHROUGH]
+        parts.append("\n".join(lines) + "\n")
+        if section == "events":
+            parts.append(FEATURES)
+        if section == "kafka":
+            parts.append(HANDED_THROUGH)
+    return "\n".join(parts)
+
+
+def _documented(section: str, name: str, kind: type[BaseModel]) -> str:
+    field = kind.model_fields[name]
+    note = f"  # {field.description}" if field.description else ""
+    if field.default is None:
+        return f'# {name} = ""{note}'
+    line = f"{name} = {_literal(field.default)}"
+    return f"{line if (section, name) in ACTIVE else '# ' + line}{note}"
+
+
+def _table(at: tuple[str, ...], values: Mapping[str, Any], origins: Mapping[str, str], note: str = "") -> Iterator[str]:
+    yield f"[{'.'.join(_key(name) for name in at)}]{note}"
+    for name, value in values.items():
+        origin = origins.get(".".join((*at, name)))
+        if value is None:
+            yield f"# {_key(name)} is not set"
+        elif not isinstance(value, dict):
+            yield f"{_key(name)} = {_literal(value)}" + (f"  # {origin}" if origin else "")
+
+
+def _masked(value: Any) -> Any:  # noqa: ANN401 - a tree of settings
+    if isinstance(value, dict):
+        return {name: _masked(inner) for name, inner in value.items()}
+    if isinstance(value, SecretStr):
+        return MASK
+    return mask(value) if isinstance(value, str) else value
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _literal(name)
+
+
+def _literal(value: object) -> str:
+    r"""Write a value as TOML.
+
+    >>> print(_literal(True), _literal(2.0), _literal("a\\tb"), _literal(("user", 1e30)))
+    true 2.0 "a\\tb" ["user", 1e+30]
+    """
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_literal(part) for part in value)}]"
+    # JSON's numbers, booleans and strings are TOML's, but for the one control character that JSON leaves as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

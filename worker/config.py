@@ -1,0 +1,213 @@
+"""The configuration: every setting with its type, its default and its unit.
+
+`Learning` is the part that decides which bits are learned from which events. It travels in every manifest, so that
+a worker refuses a model that was learned differently and a follower needs no configuration of its own.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
+FeatureKind = Literal["categorical", "numeric", "multi", "cross"]
+Transform = Literal["identity", "log", "buckets"]
+
+
+class Section(BaseModel):
+    """A table of the configuration file: immutable, and closed to names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class Events(Section):
+    """What an event looks like, and where its parts are."""
+
+    topic: Name = "interactions"
+    format: Literal["json"] = "json"
+    partition_key: str = "user"
+    label: str = "label"
+    time: str = "time"
+    time_unit: Literal["s", "ms", "us"] = "ms"
+    weight: str | None = None
+    partitioner: Literal["murmur2", "crc32"] = "murmur2"
+    max_bytes: int = Field(1_048_576, gt=0, description="a longer value is rejected")
+    earliest_time: str = Field("1990-01-01T00:00:00Z", description="an older event time is a broken clock: rejected")
+    max_future_seconds: float = Field(86_400, ge=0, description="how far past its record's timestamp an event may lie")
+    start: Literal["earliest", "latest"] = Field("earliest", description="where a shard without a model begins")
+
+    @field_validator("earliest_time")
+    @classmethod
+    def _instant(cls, value: str) -> str:
+        try:
+            aware = datetime.fromisoformat(value).tzinfo is not None
+        except ValueError:
+            aware = False
+        if not aware:
+            raise ValueError("must be a time with its zone, such as 1990-01-01T00:00:00Z")
+        return value
+
+
+class Feature(Section):
+    """One feature: a field of the event, or a cross of other features.
+
+    A numeric value x enters as (transform(x) - shift) / scale; `buckets` turns it into a category by its edges.
+    """
+
+    kind: FeatureKind = "categorical"
+    field: str | None = Field(None, description="the event's field; the feature's own name unless given")
+    transform: Transform = "identity"
+    shift: float = 0.0
+    scale: float = Field(1.0, gt=0)
+    edges: tuple[float, ...] = ()
+    max_values: int = Field(64, gt=0, le=65_536, description="a multi-valued field longer than this is rejected")
+    of: tuple[str, ...] = Field((), description="the features that a cross combines")
+    scope: Literal["auto", "local", "shared"] = "auto"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.kind == "cross") != bool(self.of):
+            raise ValueError('kind = "cross" and `of` go together: name the features that the cross combines')
+        if self.kind == "cross" and len(set(self.of)) < 2:
+            raise ValueError("a cross combines at least two different features")
+        if (self.transform == "buckets") != bool(self.edges):
+            raise ValueError('transform = "buckets" and `edges` go together')
+        if list(self.edges) != sorted(set(self.edges)):
+            raise ValueError("`edges` must rise strictly")
+        if self.transform != "identity" and self.kind != "numeric":
+            raise ValueError(f'transform = "{self.transform}" needs kind = "numeric"')
+        return self
+
+
+class Model(Section):
+    """The learner: its kind, its size and its priors."""
+
+    name: Name = "interactions"
+    topic: Name = "interactions.model"
+    kind: Literal["gaussian"] = "gaussian"
+    loss: Literal["logistic", "squared"] = "logistic"
+    factors: int = Field(16, ge=0, le=256, description="K; 0 is the linear special case")
+    seed: int = Field(0, ge=0, lt=2**63)
+    init_deviation: float = Field(0.05, ge=0)
+    prior_weight_precision: float = Field(2.0, gt=0)
+    prior_factor_precision: float = Field(5.0, gt=0)
+    prior_pair_precision: float = Field(1.0, gt=0)
+    noise_variance: float = Field(1.0, gt=0, description="of the squared loss")
+
+
+class Learning(Section):
+    """Everything that decides which bits are learned: two shards agree exactly when these agree."""
+
+    events: Events = Events()
+    features: dict[str, Feature] = Field(min_length=1)
+    model: Model = Model()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, feature in self.features.items():
+            for part in feature.of:
+                if part not in self.features:
+                    raise ValueError(f"features.{name}.of names {part!r}, which is no feature")
+                if self.features[part].kind == "cross" or not self.is_category(part):
+                    raise ValueError(f"features.{name}.of: {part!r} is not categorical, so it cannot be crossed")
+        if "bias" in self.features:
+            raise ValueError("features.bias: the name is taken, every event has a bias")
+        return self
+
+    def is_category(self, name: str) -> bool:
+        """Tell whether a feature's values are categories (a bucketed number is one)."""
+        feature = self.features[name]
+        return feature.kind in ("categorical", "multi") or feature.transform == "buckets"
+
+    def field_of(self, name: str) -> str:
+        """Give the event's field that a feature reads."""
+        return self.features[name].field or name
+
+    def is_local(self, name: str) -> bool:
+        """Tell whether a feature's rows are learned by one shard only: it is made from the partition key."""
+        feature = self.features[name]
+        if feature.scope != "auto":
+            return feature.scope == "local"
+        if feature.kind == "cross":
+            return any(self.is_local(part) for part in feature.of)
+        return self.field_of(name) == self.events.partition_key
+
+
+class Kafka(Section):
+    """How to reach Kafka. The three tables are handed to librdkafka, less what a guarantee hangs on."""
+
+    bootstrap_servers: str = "localhost:9092"
+    group: Name = "headrace"
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    assignor: Literal["range", "cooperative-sticky"] = "cooperative-sticky"
+    instance_id: str | None = Field(None, description="static membership: a stable name for this replica")
+    session_timeout_seconds: float = Field(20, gt=0, description="classic protocol only")
+    transaction_timeout_seconds: float = Field(10, gt=0, description="bounds how long a takeover waits")
+    client: dict[str, str | int | float | bool | SecretStr] = {}
+    consumer: dict[str, str | int | float | bool | SecretStr] = {}
+    producer: dict[str, str | int | float | bool | SecretStr] = {}
+
+
+class Commit(Section):
+    """When a commit is due: whichever comes first."""
+
+    interval_seconds: float = Field(1.0, gt=0)
+    max_events: int = Field(1_000_000, gt=0)
+
+
+class Snapshots(Section):
+    """How much of the model topic is kept."""
+
+    keep_bases: int = Field(2, ge=1, description="complete bases kept; what lies before the oldest is trimmed")
+    base_part_bytes: int = Field(33_554_432, ge=65_536, description="the most of a base that one commit carries")
+
+
+class DeadLetter(Section):
+    """Where bad records go, with their original bytes."""
+
+    topic: Name = "interactions.rejected"
+
+
+class Run(Section):
+    """The life of a worker process."""
+
+    poll_events: int = Field(10_000, ge=1, le=1_000_000)
+    shutdown_seconds: float = Field(20, gt=0, description="from SIGTERM to the end, the last commit included")
+    stall_seconds: float = Field(120, gt=0, description="without a turn of the loop: stacks are dumped, exit 6")
+
+
+class Metrics(Section):
+    """The port of /metrics, /healthz and /readyz; 0 picks a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(9464, ge=0, le=65_535)
+
+
+class Log(Section):
+    """What is logged, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Config(Learning):
+    """The whole configuration of a worker."""
+
+    kafka: Kafka = Kafka()
+    commit: Commit = Commit()
+    snapshots: Snapshots = Snapshots()
+    dead_letter: DeadLetter = DeadLetter()
+    run: Run = Run()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        if len({self.events.topic, self.model.topic, self.dead_letter.topic}) < 3:
+            raise ValueError("events.topic, model.topic and dead_letter.topic must be three different topics")
+        return self
+
+    @property
+    def learning(self) -> Learning:
+        """Give the part that decides the bits."""
+        return Learning(events=self.events, features=self.features, model=self.model)

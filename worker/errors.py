@@ -1,0 +1,41 @@
+"""The one error tree: a branch per exit code, each message saying what was wrong, where, and what to do."""
+
+
+class HeadraceError(Exception):
+    """Something went wrong that the caller can act on."""
+
+    exit_code = 1
+
+
+class ConfigurationError(HeadraceError):
+    """The configuration cannot be used as it stands; run `headrace config check`."""
+
+    exit_code = 2
+
+
+class BrokerUnreachableError(HeadraceError):
+    """No Kafka broker answered in time; run `headrace doctor`."""
+
+    exit_code = 3
+
+
+class IncompatibleDataError(HeadraceError):
+    """What is stored in Kafka does not fit this worker: nothing was written."""
+
+    exit_code = 4
+
+
+class CorruptSnapshotError(IncompatibleDataError):
+    """A record of the model topic is not what its writer sent."""
+
+
+class FencedError(HeadraceError):
+    """Another member of the group took over: this process must not write any more."""
+
+    exit_code = 5
+
+
+class StalledError(HeadraceError):
+    """The loop made no progress for longer than `run.stall_seconds`."""
+
+    exit_code = 6

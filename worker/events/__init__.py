@@ -1,0 +1,1 @@
+"""Bytes become columns, columns become keys."""

@@ -1,0 +1,127 @@
+"""Which fields of an event are read, and which JSON types each may hold."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from worker.config import Learning
+from worker.errors import ConfigurationError
+from worker.events.rejects import Reason, RejectError
+
+_JSON_TYPES = {str: "string", int: "integer", float: "float", bool: "boolean", list: "list", dict: "object"}
+
+Use = Literal["category", "list", "label", "number", "integer"]
+_ACCEPTS: dict[Use, tuple[str, ...]] = {
+    "category": ("string", "integer", "boolean"),
+    "list": ("list",),
+    "label": ("integer", "float", "boolean"),
+    "number": ("integer", "float"),
+    "integer": ("integer",),  # a category and a number at once
+}
+_TYPES: dict[Use, tuple[pa.DataType, ...]] = {
+    "category": (pa.string(), pa.int64(), pa.bool_()),
+    "list": (pa.list_(pa.string()), pa.list_(pa.int64())),
+    "label": (pa.float64(), pa.bool_()),
+    "number": (pa.float64(),),
+    "integer": (pa.int64(),),
+}
+_INTEGERS = range(-(2**63), 2**63)
+_CATEGORY_INTEGERS = range(-(2**63), 2**64)  # unsigned identifiers too
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A field of the event that is read. Null and absence are accepted by every use."""
+
+    name: str
+    use: Use
+
+    @property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """Give the Arrow types to parse it as: one that holds all that is accepted, then those a topic may stick to."""
+        return _TYPES[self.use]
+
+    def convert(self, value: object) -> object:
+        """Bring a parsed JSON value to the first of `types`; raise RejectError where it is not accepted."""
+        if value is None:
+            return None
+        kind = _JSON_TYPES[type(value)]
+        if kind not in _ACCEPTS[self.use]:
+            raise RejectError(Reason.WRONG_TYPE, f"{self.name}: {kind} where {_one_of(self.use)} is expected")
+        if self.use == "category":
+            return self._text(value)
+        if isinstance(value, list):
+            return [None if element is None else self._text(element) for element in value]
+        if self.use != "integer":
+            return float(value)  # type: ignore[arg-type]
+        if value in _INTEGERS:
+            return value
+        raise RejectError(Reason.WRONG_TYPE, f"{self.name}: an integer beyond 64 bits")
+
+    def observed(self, values: Iterable[object]) -> pa.DataType | None:
+        """Give the one of `types` that all of these parsed JSON values call for, None where they do not agree."""
+        found = {_arrow_type(value) for value in values if value is not None} - {pa.list_(pa.null())}
+        if pa.float64() in self.types and pa.int64() in found:  # an integer is a number like any other
+            found = found - {pa.int64()} | {pa.float64()}
+        return found.pop() if len(found) == 1 and found <= set(self.types) else None
+
+    def _text(self, value: object) -> str:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if not isinstance(value, int):
+            kind = _JSON_TYPES[type(value)]
+            raise RejectError(Reason.WRONG_TYPE, f"{self.name}: {kind} in a list of {_one_of('category')}")
+        if value in _CATEGORY_INTEGERS:
+            return str(value)
+        raise RejectError(Reason.WRONG_TYPE, f"{self.name}: an integer beyond 64 bits; send it as a string")
+
+
+def columns_of(learning: Learning, *, labelled: bool) -> dict[str, Column]:
+    """Give the fields that are read, by name; label, time and weight only of labelled events.
+
+    A field may be read for several purposes; it then accepts what all of them accept, booleans excepted (true is 1
+    as a label and "true" as a category). Raises ConfigurationError where nothing would be accepted.
+    """
+    uses: dict[str, set[Use]] = {}
+    of_kind: dict[str, Use] = {"categorical": "category", "numeric": "number", "multi": "list"}
+    for name, feature in learning.features.items():
+        if feature.kind != "cross":
+            uses.setdefault(learning.field_of(name), set()).add(of_kind[feature.kind])
+    if labelled:
+        events = learning.events
+        uses.setdefault(events.label, set()).add("label")
+        uses.setdefault(events.time, set()).add("number")
+        if events.weight is not None:
+            uses.setdefault(events.weight, set()).add("number")
+    return {name: Column(name=name, use=_common_use(name, of)) for name, of in uses.items()}
+
+
+def _common_use(field: str, uses: set[Use]) -> Use:
+    if len(uses) == 1:
+        return next(iter(uses))
+    accepted = set.intersection(*(set(_ACCEPTS[use]) for use in uses))
+    if "integer" not in accepted:
+        raise ConfigurationError(
+            f"event field {field!r} is read as {' and as '.join(sorted(uses))}: no value is both; use two fields"
+        )
+    return "number" if "float" in accepted else "integer"
+
+
+def _one_of(use: Use) -> str:
+    *most, last = _ACCEPTS[use]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _arrow_type(value: object) -> pa.DataType:
+    if isinstance(value, bool):
+        return pa.bool_()
+    if isinstance(value, int):
+        return pa.int64() if value in _INTEGERS else pa.uint64()
+    if isinstance(value, list):
+        elements = {_arrow_type(element) for element in value if element is not None}
+        return pa.list_(elements.pop() if len(elements) == 1 else pa.null() if not elements else pa.binary())
+    return {str: pa.string(), float: pa.float64()}.get(type(value), pa.null())

@@ -1,0 +1,269 @@
+"""follow -> score: the model of all shards, kept up to date by a thread, and predictions from it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from prometheus_client import Counter
+
+from worker.config import Kafka, Learning
+from worker.errors import BrokerUnreachableError, HeadraceError, IncompatibleDataError
+from worker.events.decode import Decoder, Rejected
+from worker.events.features import Features
+from worker.events.partition import partition_of
+from worker.follow.shard import FollowedShard
+from worker.observe.metrics import FollowerMetrics
+from worker.snapshot.manifest import Manifest
+from worker.stream.client import reader_settings
+from worker.stream.feed import Feed
+from worker.stream.tail import Tail
+
+_LOG = logging.getLogger(__name__)
+_POLL_SECONDS = 0.1
+_LOOK_AGAIN_SECONDS = 1.0  # for shards without a first version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Predictions for n events."""
+
+    probability: NDArray[np.float32]  # [n] of a positive label; the value itself for squared loss; NaN where rejected
+    variance: NDArray[np.float32]  # [n] posterior variance of the logit (of the value for squared loss)
+    version: NDArray[np.int64]  # [n] of the shard that scored; 0 where it has none yet, -1 where rejected
+    shard: NDArray[np.int32]  # [n]; -1 where rejected
+    rejected: list[Rejected]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What is served of one shard."""
+
+    shard: int
+    version: int  # 0 before the first
+    age_seconds: float  # since the version was made; NaN before the first
+    damage: str | None  # why newer versions are refused
+
+
+class Follower:
+    """Holds a live copy of a model, read from its model topic; everything it needs to know stands there.
+
+    Args:
+        kafka: how to reach Kafka, or just the bootstrap servers.
+        topic: the model topic.
+        metrics: where to tell what is served, if anywhere.
+        clock: seconds since 1970, against which ages are told.
+
+    Use it as a context, or call `start` and `close`:
+
+        with Follower("localhost:9092", "interactions.model") as follower:
+            scores = follower.score([{"user": "u1", "item": "i7"}])
+
+    Raises from `start`:
+        BrokerUnreachableError: no broker answers.
+        IncompatibleDataError: there is no such topic, or no model in it yet, or one of a later format.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka | str,
+        topic: str,
+        *,
+        metrics: FollowerMetrics | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.kafka = Kafka(bootstrap_servers=kafka) if isinstance(kafka, str) else kafka
+        self.topic = topic
+        self.learning: Learning | None = None
+        self._metrics, self._clock = metrics, clock
+        self._settings: dict[str, Any] = reader_settings(self.kafka)
+        self._shards: dict[int, FollowedShard] = {}
+        self._stopped = threading.Event()
+        self._failure: HeadraceError | None = None
+        self._turned = threading.Condition()
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._feed: Feed | None = None
+        self._told: dict[tuple[Counter, int], int] = {}
+
+    def start(self, wait_seconds: float = 30.0) -> None:
+        """Read the model as it is published now, then go on following it; waits that long for a first version."""
+        self._feed = Feed(self._settings, self.topic)
+        partitions = self._feed.partitions()
+        first = self._first_manifest(partitions, wait_seconds)
+        self.learning = Learning.model_validate(first.learning)
+        self._decoder = Decoder(self.learning, labelled=False)
+        self._features = Features(self.learning)
+        self._shards = {shard: FollowedShard(first.model, shard, self.learning) for shard in range(partitions)}
+        for shard in self._shards:
+            self._resync(shard)
+        self._thread.start()
+        self.catch_up(wait_seconds)
+
+    def close(self) -> None:
+        """Stop following."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._feed is not None:
+            self._feed.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def catch_up(self, wait_seconds: float = 30.0) -> None:
+        """Wait until all that is committed now has been read.
+
+        Raises:
+            HeadraceError: following has failed, or took longer than that.
+        """
+        feed = self._feed
+        if feed is None:
+            raise IncompatibleDataError("the follower is not started: use it as a context, or call start()")
+        ends = {shard: feed.end(shard) for shard in self._shards}
+
+        def read() -> bool:
+            return self._failure is not None or all(feed.read_to.get(shard, -1) >= end for shard, end in ends.items())
+
+        with self._turned:
+            done = self._turned.wait_for(read, wait_seconds)
+        self.require_following()
+        if not done:
+            raise BrokerUnreachableError(f"{self.topic} was not read to its end within {wait_seconds:g} s")
+
+    def require_following(self) -> None:
+        """Raise what following has failed of, if it has."""
+        if self._failure is not None:
+            raise self._failure
+
+    def served(self) -> list[Served]:
+        """Tell which versions are served, and how old they are."""
+        now = self._clock()
+        return [
+            Served(
+                shard=number,
+                version=manifest.version if (manifest := shard.manifest) else 0,
+                age_seconds=now - manifest.created / 1_000 if manifest else float("nan"),
+                damage=shard.damage,
+            )
+            for number, shard in self._shards.items()
+        ]
+
+    def score(self, events: Sequence[Mapping[str, Any] | bytes]) -> Scores:
+        """Score events, as mappings or as JSON; each by the shard to which its partition key belongs.
+
+        A value never seen counts with its prior. An event that cannot be read gets NaN and stands in `rejected`.
+
+        Raises:
+            HeadraceError: following has failed, or the follower is not started.
+        """
+        self.require_following()
+        if self.learning is None:
+            raise IncompatibleDataError("the follower is not started: use it as a context, or call start()")
+        values = [event if isinstance(event, bytes) else orjson.dumps(event) for event in events]
+        decoded = self._decoder.decode(values, np.full(len(values), -1))
+        key = decoded.table[self.learning.events.partition_key]
+        shards = partition_of(key, len(self._shards), self.learning.events.partitioner)
+        n = len(values)
+        probability, variance = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
+        version, shard_of = np.full(n, -1), np.full(n, -1, np.int32)
+        for shard in np.unique(shards):
+            rows = np.flatnonzero(shards == shard)
+            places = decoded.index[rows]
+            entries = self._features.encode(decoded.table.take(rows))
+            scores, served = self._shards[int(shard)].predict(entries)
+            probability[places], variance[places] = scores.predictions, scores.variances
+            version[places], shard_of[places] = served, shard
+        if self._metrics is not None:
+            self._metrics.scored.inc(len(decoded.index))
+        return Scores(
+            probability=probability, variance=variance, version=version, shard=shard_of, rejected=decoded.rejected
+        )
+
+    def _first_manifest(self, partitions: int, wait_seconds: float) -> Manifest:
+        """Wait for a version of any shard: it says how the model is learned."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            for shard in range(partitions):
+                with Tail(self._settings, self.topic, shard) as tail:
+                    found = tail.last_manifest()
+                if found is not None:
+                    return found[0]
+            if time.monotonic() > deadline:
+                raise IncompatibleDataError(
+                    f"{self.topic} holds no committed version yet: start a worker (`headrace run`), "
+                    "or is this the wrong topic?"
+                )
+            self._stopped.wait(_LOOK_AGAIN_SECONDS)
+
+    def _resync(self, shard: int) -> None:
+        """Read a shard from its newest base on, or from the first record where there is none yet."""
+        if self._feed is None:
+            return
+        with Tail(self._settings, self.topic, shard) as tail:
+            found = tail.last_manifest()
+            offset = found[0].bases[-1].offset if found is not None else tail.bounds()[0]
+        self._feed.start(shard, offset)
+
+    def _follow(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                self._turn()
+        except HeadraceError as error:
+            _LOG.error("following has failed: %s", error, extra={"action": "follow_failed"})
+            with self._turned:
+                self._failure = error
+                self._turned.notify_all()
+
+    def _turn(self) -> None:
+        """Take what has come, and tell."""
+        feed = self._feed
+        if feed is None:
+            return
+        messages = feed.poll(_POLL_SECONDS)
+        moved: set[int] = set()  # shards that read from elsewhere now: what is left of this poll is old
+        for message in messages:
+            shard = message.partition()
+            if shard not in moved:
+                resync = self._shards[shard].take(message)
+                if resync is not None:
+                    feed.start(shard, resync.offset)
+                    moved.add(shard)
+        for shard in list(feed.trimmed):
+            _LOG.info("shard %d was trimmed meanwhile, reading anew", shard, extra={"action": "resync", "shard": shard})
+            self._shards[shard].restart()
+            self._resync(shard)
+        self._tell()
+        with self._turned:
+            self._turned.notify_all()
+
+    def _tell(self) -> None:
+        if self._metrics is None:
+            return
+        for served in self.served():
+            if served.version:
+                self._metrics.version.labels(str(served.shard)).set(served.version)
+                self._metrics.version_age_seconds.labels(str(served.shard)).set(served.age_seconds)
+        for number, shard in self._shards.items():
+            for counter, count in (
+                (self._metrics.gaps, shard.gaps),
+                (self._metrics.corruptions, shard.corruptions),
+                (self._metrics.resyncs, shard.resyncs),
+            ):
+                counter.labels(str(number)).inc(count - self._told.get((counter, number), 0))
+                self._told[counter, number] = count

@@ -1,0 +1,1 @@
+"""The learner: numbers only, no Kafka, no clock, no files."""

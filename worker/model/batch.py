@@ -1,0 +1,38 @@
+"""Events as numbers: what the learner sees."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entries:
+    """The active feature values of n events over F fields, in compressed sparse rows.
+
+    The entries of event e in field f are `starts[e * F + f] : starts[e * F + f + 1]`; none means missing.
+    Field 0 is the bias.
+    """
+
+    fields: int
+    keys: NDArray[np.uint64]  # [entries] hash of (feature, value)
+    values: NDArray[np.float32]  # [entries] the multiplier x of the row
+    starts: NDArray[np.int64]  # [n * fields + 1]
+
+    def __len__(self) -> int:
+        """Count the events."""
+        return (len(self.starts) - 1) // self.fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Labelled events of one shard, in offset order."""
+
+    entries: Entries
+    labels: NDArray[np.float32]  # [n]
+    weights: NDArray[np.float32]  # [n] 1 counts once, 0 is predicted but not learned
+    times: NDArray[np.int64]  # [n] event time, milliseconds since 1970
+
+    def __len__(self) -> int:
+        """Count the events."""
+        return len(self.labels)

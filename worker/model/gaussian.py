@@ -1,0 +1,220 @@
+"""The Gaussian field-weighted factorization machine.
+
+Over the fields of an event, the bias among them, with the entries (row a, multiplier x) of field i summed to
+e_i = sum_a x_a v_a, the model scores
+
+    f = sum_a x_a w_a + sum_{i<j} r_ij <e_i, e_j>.
+
+Every parameter has a Gaussian posterior: a mean and a precision (one precision for all the factors of a row). An event
+with label y, probability p = sigmoid(f), g = p - y, h = p (1 - p) and d = df/dparameter moves each by assumed-density
+filtering with a diagonal Gaussian:
+
+    variance = sum d^2 / precision,  step = g / (1 + h variance),
+    mean -= step d / precision,  precision += h d^2 (its mean over k for the factors).
+
+After Graepel et al., *Web-Scale Bayesian Click-Through Rate Prediction* (adPredictor, 2010), and Pan et al.,
+*Field-weighted Factorization Machines* (2018). Squared loss is the same with p = f, g = f - y, h = 1 / noise variance;
+a sample weight multiplies g and h. Without factors (K = 0) it is Bayesian online linear or logistic regression.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from worker.model.arithmetic import mix, sigmoid
+from worker.model.batch import Batch, Entries
+from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Table
+
+_LANES = 8  # partial sums of a dot product: a fixed order of additions that still fits the vector unit
+# Beyond these the arithmetic of single precision would overflow: the event is scored, and not learned.
+_LARGEST_LOGIT = np.float32(1e6)
+_LARGEST_VARIANCE = np.float32(1e12)
+_LARGEST_PRECISION = np.float32(1e30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the learner is, beyond the prior of its rows."""
+
+    prior: Prior
+    pair_precision: float = 1.0
+    logistic: bool = True
+    noise_variance: float = 1.0  # of the squared loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Predictions for n events."""
+
+    predictions: NDArray[np.float32]  # [n] probability (logistic loss) or value (squared loss)
+    variances: NDArray[np.float32]  # [n] posterior variance of f
+
+
+class Gaussian:
+    """A Gaussian field-weighted factorization machine over a growing table of rows."""
+
+    def __init__(self, settings: Settings, fields: int) -> None:
+        self.settings = settings
+        self.table = Table(settings.prior)
+        self.pair_means = np.ones((fields, fields), np.float32)  # the upper triangle is used
+        self.pair_precisions = np.full((fields, fields), settings.pair_precision, np.float32)
+        self.unstable = 0  # events scored but not learned, because a step would have left single precision
+
+    def predict(self, entries: Entries) -> Scores:
+        """Score events, changing nothing; a value never seen counts with its prior."""
+        parameters = self.table.gather(entries.keys)
+        n = len(entries)
+        return self._run(entries, np.arange(len(entries.keys), dtype=np.int32), parameters, _NO_TIMES, n, learn=False)
+
+    def learn(self, batch: Batch) -> Scores:
+        """Predict each event, then learn from it, one after the other. Gives the predictions made before learning."""
+        rows = self.table.touch(batch.entries.keys)
+        return self._run(batch.entries, rows, self.table.parameters, self.table.seen, len(batch), learn=True, of=batch)
+
+    def digest(self) -> int:
+        """Settle the table, and digest all that was learned."""
+        state = np.uint64(self.table.settle())
+        upper = np.triu_indices(len(self.pair_means), 1)
+        words = np.stack([self.pair_means[upper], self.pair_precisions[upper]], 1).view(np.uint32)
+        return int(_fold_words(state, words.ravel(), np.uint64(self.unstable)))
+
+    def _run(
+        self,
+        entries: Entries,
+        rows: NDArray[np.int32],
+        parameters: NDArray[np.float32],
+        seen: NDArray[np.int64],
+        n: int,
+        *,
+        learn: bool,
+        of: Batch | None = None,
+    ) -> Scores:
+        predictions, variances = np.empty(n, np.float32), np.empty(n, np.float32)
+        labels, weights, times = (of.labels, of.weights, of.times) if of else (_NO_NUMBERS, _NO_NUMBERS, _NO_TIMES)
+        self.unstable += _pass(
+            entries.fields, rows, entries.values, entries.starts, labels, weights, times, learn,
+            parameters, seen, self.pair_means, self.pair_precisions,
+            self.settings.logistic, np.float32(1.0 / self.settings.noise_variance), predictions, variances,
+        )  # fmt: skip
+        return Scores(predictions=predictions, variances=variances)
+
+
+_NO_TIMES = np.empty(0, np.int64)
+_NO_NUMBERS = np.empty(0, np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _fold_words(state, words, last):
+    for word in words:
+        state = mix(state ^ np.uint64(word))
+    return mix(state ^ last)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _dot(a, i, b, j, length):
+    """Inner product of rows i of a and j of b, a multiple of the lanes long, in a fixed order of additions."""
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0)
+    for k in range(0, length, _LANES):
+        s0 += a[i, k] * b[j, k]
+        s1 += a[i, k + 1] * b[j, k + 1]
+        s2 += a[i, k + 2] * b[j, k + 2]
+        s3 += a[i, k + 3] * b[j, k + 3]
+        s4 += a[i, k + 4] * b[j, k + 4]
+        s5 += a[i, k + 5] * b[j, k + 5]
+        s6 += a[i, k + 6] * b[j, k + 6]
+        s7 += a[i, k + 7] * b[j, k + 7]
+    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+
+
+@njit(cache=True, nogil=True)
+def _pass(
+    F, rows, values, starts, labels, weights, times, learn,
+    parameters, seen, pair_means, pair_precisions, logistic, noise_precision, predictions, variances,
+):  # fmt: skip
+    """Score, and if asked learn, events one after the other. Gives the number too unstable to learn from."""
+    zero, one = np.float32(0), np.float32(1)
+    K = parameters.shape[1] - FACTORS
+    padded = (K + _LANES - 1) // _LANES * _LANES
+    e = np.zeros((F, padded), np.float32)  # the sum of each field's vectors
+    d = np.zeros((F, padded), np.float32)  # df/de_i = sum_j r_ij e_j
+    dd = np.zeros(F, np.float32)  # |d_i|^2
+    dots = np.zeros((F, F), np.float32)
+    present = np.zeros(F, np.int64)
+    unstable = 0
+    for n in range(len(predictions)):
+        # f and its variance, from the weights
+        f = variance = zero
+        active = 0
+        for i in range(F):
+            lo, hi = starts[n * F + i], starts[n * F + i + 1]
+            if lo == hi:
+                continue  # missing is not zero: the field takes no part
+            present[active] = i
+            active += 1
+            for k in range(padded):
+                e[i, k] = zero
+                d[i, k] = zero
+            for a in range(lo, hi):
+                row, x = rows[a], values[a]
+                f += x * parameters[row, WEIGHT]
+                variance += x * x / parameters[row, WEIGHT_PRECISION]
+                for k in range(K):
+                    e[i, k] += x * parameters[row, FACTORS + k]
+        # from the pairs
+        if K > 0:
+            for s in range(active):
+                i = present[s]
+                for t in range(s + 1, active):
+                    j = present[t]
+                    r = pair_means[i, j]
+                    dot = _dot(e, i, e, j, padded)
+                    dots[i, j] = dot
+                    f += r * dot
+                    variance += dot * dot / pair_precisions[i, j]
+                    for k in range(padded):
+                        d[i, k] += r * e[j, k]
+                        d[j, k] += r * e[i, k]
+            for s in range(active):
+                i = present[s]
+                dd[i] = _dot(d, i, d, i, padded)
+                for a in range(starts[n * F + i], starts[n * F + i + 1]):
+                    x = values[a]
+                    variance += x * x * dd[i] / parameters[rows[a], FACTOR_PRECISION]
+        p = np.float32(sigmoid(np.float64(f))) if logistic else f
+        predictions[n] = p
+        variances[n] = variance
+        if not learn:
+            continue
+        weight = weights[n]
+        if not (abs(f) < _LARGEST_LOGIT and variance < _LARGEST_VARIANCE):  # not a number fails both
+            unstable += 1
+            continue
+        if weight == zero:
+            continue
+        precision = p * (one - p) if logistic else noise_precision
+        h = weight * precision
+        g = weight * (p - labels[n]) if logistic else h * (p - labels[n])
+        step = g / (one + h * variance)
+        for s in range(active):
+            i = present[s]
+            for a in range(starts[n * F + i], starts[n * F + i + 1]):
+                row, x = rows[a], values[a]
+                move, hxx = step * x, h * x * x
+                parameters[row, WEIGHT] -= move / parameters[row, WEIGHT_PRECISION]
+                parameters[row, WEIGHT_PRECISION] = min(parameters[row, WEIGHT_PRECISION] + hxx, _LARGEST_PRECISION)
+                if K > 0:
+                    move /= parameters[row, FACTOR_PRECISION]
+                    for k in range(K):
+                        parameters[row, FACTORS + k] -= move * d[i, k]
+                    more = parameters[row, FACTOR_PRECISION] + hxx * dd[i] / np.float32(K)
+                    parameters[row, FACTOR_PRECISION] = min(more, _LARGEST_PRECISION)
+                seen[row] = max(seen[row], times[n])
+            if K > 0:
+                for t in range(s + 1, active):
+                    j = present[t]
+                    dot = dots[i, j]
+                    pair_means[i, j] -= step * dot / pair_precisions[i, j]
+                    pair_precisions[i, j] = min(pair_precisions[i, j] + h * dot * dot, _LARGEST_PRECISION)
+    return unstable

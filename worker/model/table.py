@@ -1,0 +1,226 @@
+"""The collisionless table: one row of parameters per feature value seen, found by a 64-bit key.
+
+Rows stand densely in the order in which they were first seen; an open-addressing index of row numbers finds them
+(linear probing, at most three quarters full). The table also keeps a digest of its content, the sum modulo 2^64 of a
+hash of each row: it does not depend on the order of the rows, so that two tables that learned the same agree, however
+they came by it. A row leaves the sum when it is first touched after a commit and returns at the next one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from worker.model.arithmetic import mix, normal
+
+WEIGHT, WEIGHT_PRECISION, FACTOR_PRECISION, FACTORS = 0, 1, 2, 3  # columns of a row; from FACTORS on, K means
+NEVER = np.int64(-(2**63))  # the event time of a row that was never moved
+_MISSING = np.int32(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What a row is before any event; its factor means come from its key and the seed."""
+
+    factors: int  # K
+    seed: int
+    init_deviation: float
+    weight_precision: float
+    factor_precision: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Some rows of a table, by value."""
+
+    keys: NDArray[np.uint64]  # [n]
+    seen: NDArray[np.int64]  # [n] event time of the last update, milliseconds since 1970
+    parameters: NDArray[np.float32]  # [n, 3 + K] weight, its precision, the factors' precision, factors
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.keys)
+
+
+class Table:
+    """Rows by key, growing as keys come; which rows were touched since the last commit; a digest of all."""
+
+    def __init__(self, prior: Prior, capacity: int = 1024) -> None:
+        self.prior = prior
+        self.size = 0
+        self.keys = np.zeros(capacity, np.uint64)
+        self.seen = np.full(capacity, NEVER)
+        self.parameters = np.zeros((capacity, FACTORS + prior.factors), np.float32)
+        self._dirty = np.zeros(capacity, np.bool_)
+        self._slots = np.full(_slots_for(capacity), _MISSING)
+        self._touched = np.zeros(capacity, np.int32)
+        self._touched_size = 0
+        self._digest = np.zeros(1, np.uint64)
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return self.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the table holds, its index included."""
+        arrays = (self.keys, self.seen, self.parameters, self._dirty, self._slots, self._touched)
+        return sum(array.nbytes for array in arrays)
+
+    def touch(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Find the row of each key, adding those not seen before, and note that all of them are about to change."""
+        rows = np.empty(len(keys), np.int32)
+        done = 0
+        while done < len(keys):
+            if self.size == len(self.keys):
+                self._grow()
+            done, self.size, self._touched_size = _touch(
+                keys, done, rows, self.keys, self.size, self.parameters, self.parameters.view(np.uint32), self.seen,
+                self._slots, self._dirty, self._touched, self._touched_size, self._digest,
+                np.uint64(self.prior.seed), self.prior.init_deviation,
+                np.float32(self.prior.weight_precision), np.float32(self.prior.factor_precision),
+            )  # fmt: skip
+        return rows
+
+    def gather(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+        """Copy the parameters of each key, [len(keys), 3 + K]; one never seen gets its prior. Changes nothing."""
+        found = np.empty((len(keys), self.parameters.shape[1]), np.float32)
+        _gather(
+            keys, found, self.keys, self.parameters, self._slots, np.uint64(self.prior.seed),
+            self.prior.init_deviation, np.float32(self.prior.weight_precision), np.float32(self.prior.factor_precision),
+        )  # fmt: skip
+        return found
+
+    def touched(self) -> Rows:
+        """Copy the rows touched since the last `settle`, in the order of their first touch."""
+        return self._copy(self._touched[: self._touched_size])
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Copy the rows number start to stop."""
+        return self._copy(slice(start, min(stop, self.size)))
+
+    def settle(self) -> int:
+        """Close the interval since the last call: no row counts as touched any more. Gives the digest of the table."""
+        _settle(
+            self.keys, self.parameters.view(np.uint32), self.seen,
+            self._dirty, self._touched, self._touched_size, self._digest,
+        )  # fmt: skip
+        self._touched_size = 0
+        return int(self._digest[0])
+
+    def put(self, rows: Rows) -> None:
+        """Set rows to the given values, adding those not there. They count as touched."""
+        places = self.touch(rows.keys)
+        self.parameters[places] = rows.parameters
+        self.seen[places] = rows.seen
+
+    def _copy(self, rows: NDArray[np.int32] | slice) -> Rows:
+        keys, seen, parameters = self.keys[: self.size], self.seen[: self.size], self.parameters[: self.size]
+        return Rows(keys=keys[rows].copy(), seen=seen[rows].copy(), parameters=parameters[rows].copy())
+
+    def _grow(self) -> None:
+        # Doubling keeps the cost per row constant; a quarter is enough once a doubling would be felt in memory.
+        old = len(self.keys)
+        capacity = old * 2 if old < 1_000_000 else old + old // 4
+        self.keys = _longer(self.keys, capacity, 0)
+        self.seen = _longer(self.seen, capacity, NEVER)
+        self.parameters = _longer(self.parameters, capacity, 0)
+        self._dirty = _longer(self._dirty, capacity, False)
+        self._touched = _longer(self._touched, capacity, 0)
+        if _slots_for(capacity) != len(self._slots):
+            self._slots = np.full(_slots_for(capacity), _MISSING)
+            _index(self.keys, self.size, self._slots)
+
+
+def _slots_for(capacity: int) -> int:
+    return 1 << (capacity * 4 // 3).bit_length()
+
+
+def _longer(array: NDArray, capacity: int, fill: object) -> NDArray:  # type: ignore[type-arg]  # any dtype, kept
+    longer = np.empty((capacity, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    longer[len(array) :] = fill
+    return longer
+
+
+@njit(cache=True, nogil=True)
+def _find(key, keys, slots):
+    """Give the slot where the key is, or the free one where it would go."""
+    mask = np.uint64(len(slots) - 1)
+    slot = key & mask
+    while slots[slot] != _MISSING and keys[slots[slot]] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def _start(row, key, seed, deviation, weight_precision, factor_precision):
+    row[0] = np.float32(0)
+    row[1] = weight_precision
+    row[2] = factor_precision
+    for k in range(len(row) - 3):
+        row[3 + k] = np.float32(deviation * normal(key, seed, k))
+
+
+@njit(cache=True, nogil=True)
+def _hash(key, seen, words):
+    state = mix(key ^ mix(np.uint64(seen)))
+    for i in range(0, len(words) - 1, 2):
+        state = mix(state ^ (np.uint64(words[i]) | (np.uint64(words[i + 1]) << np.uint64(32))))
+    if len(words) % 2:
+        state = mix(state ^ np.uint64(words[len(words) - 1]))
+    return state
+
+
+@njit(cache=True, nogil=True)
+def _touch(
+    wanted, done, rows, keys, size, parameters, words, seen, slots, dirty, touched, touched_size, digest,
+    seed, deviation, weight_precision, factor_precision,
+):  # fmt: skip
+    """Resolve keys from number `done` on, until all are or the table is full."""
+    while done < len(wanted):
+        key = wanted[done]
+        slot = _find(key, keys, slots)
+        row = slots[slot]
+        if row == _MISSING:
+            if size == len(keys):
+                break
+            row = np.int32(size)
+            size += 1
+            slots[slot] = row
+            keys[row] = key
+            _start(parameters[row], key, seed, deviation, weight_precision, factor_precision)
+        elif not dirty[row]:
+            digest[0] -= _hash(key, seen[row], words[row])
+        if not dirty[row]:
+            dirty[row] = True
+            touched[touched_size] = row
+            touched_size += 1
+        rows[done] = row
+        done += 1
+    return done, size, touched_size
+
+
+@njit(cache=True, nogil=True)
+def _gather(wanted, found, keys, parameters, slots, seed, deviation, weight_precision, factor_precision):
+    for i in range(len(wanted)):
+        row = slots[_find(wanted[i], keys, slots)]
+        if row == _MISSING:
+            _start(found[i], wanted[i], seed, deviation, weight_precision, factor_precision)
+        else:
+            found[i] = parameters[row]
+
+
+@njit(cache=True, nogil=True)
+def _settle(keys, words, seen, dirty, touched, touched_size, digest):
+    for i in range(touched_size):
+        row = touched[i]
+        digest[0] += _hash(keys[row], seen[row], words[row])
+        dirty[row] = False
+
+
+@njit(cache=True, nogil=True)
+def _index(keys, size, slots):
+    for row in range(size):
+        slots[_find(keys[row], keys, slots)] = np.int32(row)

@@ -1,0 +1,80 @@
+"""Log lines on standard error, as text for people or as JSON for machines.
+
+Every record carries `extra={"action": ...}`: a short, stable word for what happened, to filter and to alert by. All
+other `extra` fields are printed after the message. Nothing here hides secrets: none may be logged.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO
+
+_STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
+
+
+def setup(level: str, format: Literal["text", "json"], stream: TextIO | None = None) -> None:  # noqa: A002
+    """Send every log record of this process to a stream, in place of wherever they went before.
+
+    Args:
+        level: the least that is printed: `debug`, `info`, `warning` or `error`.
+        format: `text`, or `json` for one object a line.
+        stream: standard error unless given.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+
+
+class TextFormatter(logging.Formatter):
+    """One line: time, level, action, message, then `name=value` of every further field."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record; an exception follows on lines of its own."""
+        fields = _fields(record)
+        action = fields.pop("action")
+        more = "".join(f" {name}={_word(value)}" for name, value in fields.items())
+        line = f"{_time(record)} {record.levelname:<7} {action}: {_one_line(record.getMessage())}{more}"
+        if record.exc_info:
+            line += f"\n{self.formatException(record.exc_info)}"
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, action, message, and every further field by its own name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record; an exception goes into `exception`."""
+        told: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "action": "log",
+            "message": record.getMessage(),
+        }
+        told.update((name, value) for name, value in _fields(record).items() if name == "action" or name not in told)
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return json.dumps(told, default=str, ensure_ascii=False)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {"action": "log"} | {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _word(value: object) -> str:
+    text = str(value)
+    return text if text and text.isprintable() and not set(text) & set(' "=') else json.dumps(text, ensure_ascii=False)
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\r", "\\r").replace("\n", "\\n")  # what a record of Kafka holds must not forge a line

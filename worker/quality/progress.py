@@ -1,0 +1,100 @@
+"""Progressive evaluation: how good each prediction was, made before the event was learned.
+
+Everything is a sum, so that any two intervals, shards or runs add up. The sums run in event order and in IEEE basic
+operations only: the batch size of a poll does not change a bit of them.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from worker.model.arithmetic import log
+
+BINS = 512
+_LOGIT_LIMIT = 8.0
+_SMALLEST_PROBABILITY = 1e-7
+EVENTS, WEIGHT, LOSS, LABEL, PREDICTION, SQUARED_ERROR = range(6)
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Sums over the events of a shard.
+
+    `sums` [6]: events, weight, weighted loss, label, prediction and squared error. `histogram` [2, BINS]: the weight of
+    the negative and of the positive events by predicted logit, from -8 to 8, for the area under the ROC curve.
+    """
+
+    logistic: bool
+    sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(6))
+    histogram: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, BINS)))
+
+    def add(self, predictions: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+        """Take in the predictions [n] that were made before learning from the labels [n]."""
+        _add(predictions, labels, weights, self.logistic, self.sums, self.histogram)
+
+    def __add__(self, other: "Progress") -> "Progress":
+        """Add up two shards."""
+        total = Progress(logistic=self.logistic)
+        total.sums = self.sums + other.sums
+        total.histogram = self.histogram + other.histogram
+        return total
+
+    @property
+    def events(self) -> int:
+        """Events learned so far."""
+        return int(self.sums[EVENTS])
+
+    @property
+    def loss(self) -> float:
+        """Mean progressive loss: log loss in nats, or half the squared error."""
+        return float(self.sums[LOSS] / self.sums[WEIGHT]) if self.sums[WEIGHT] else float("nan")
+
+    @property
+    def constant_loss(self) -> float:
+        """Log loss of the best constant predictor in hindsight: the entropy of the base rate."""
+        if not self.sums[WEIGHT]:
+            return float("nan")
+        rate = min(max(self.sums[LABEL] / self.sums[WEIGHT], _SMALLEST_PROBABILITY), 1 - _SMALLEST_PROBABILITY)
+        return float(-rate * np.log(rate) - (1 - rate) * np.log(1 - rate))
+
+    @property
+    def auc(self) -> float:
+        """Area under the ROC curve, ties counting half; within `auc_error` of the exact one."""
+        negative, positive = self.histogram
+        if not negative.sum() or not positive.sum():
+            return float("nan")
+        below = np.cumsum(negative) - negative
+        return float((positive * (below + negative / 2)).sum() / negative.sum() / positive.sum())
+
+    @property
+    def auc_error(self) -> float:
+        """Bound on the error of `auc`: half the share of pairs that fall into the same bin."""
+        negative, positive = self.histogram
+        if not negative.sum() or not positive.sum():
+            return float("nan")
+        return float((negative * positive).sum() / negative.sum() / positive.sum() / 2)
+
+
+@njit(cache=True, nogil=True)
+def _add(predictions, labels, weights, logistic, sums, histogram):
+    for n in range(len(predictions)):
+        p, y, weight = np.float64(predictions[n]), np.float64(labels[n]), np.float64(weights[n])
+        error = p - y
+        if logistic:
+            q = min(max(p, _SMALLEST_PROBABILITY), 1.0 - _SMALLEST_PROBABILITY)
+            hit, miss = log(q), log(1.0 - q)
+            loss = -y * hit - (1.0 - y) * miss
+            place = (hit - miss + _LOGIT_LIMIT) / (2.0 * _LOGIT_LIMIT) * BINS
+            place = int(min(max(place, 0.0), BINS - 1.0))
+            histogram[0, place] += weight * (1.0 - y)
+            histogram[1, place] += weight * y
+        else:
+            loss = 0.5 * error * error
+        sums[EVENTS] += 1.0
+        sums[WEIGHT] += weight
+        sums[LOSS] += weight * loss
+        sums[LABEL] += weight * y
+        sums[PREDICTION] += weight * p
+        sums[SQUARED_ERROR] += weight * error * error

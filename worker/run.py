@@ -1,0 +1,104 @@
+"""The live job: a worker from its start to its end."""
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from worker import warm
+from worker.config import Config
+from worker.errors import BrokerUnreachableError, StalledError
+from worker.observe.health import Health, Watchdog
+from worker.observe.metrics import WorkerMetrics, new_registry
+from worker.observe.server import Server
+from worker.snapshot.lineage import Writing
+from worker.stopping import stop_on_signals
+from worker.stream import client, topics
+from worker.stream.loop import Loop
+from worker.stream.report import Report
+from worker.stream.transaction import Transactions
+from worker.stream.trim import Trimmer
+
+_LOG = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Learn from the event topic until SIGTERM or SIGINT.
+
+    Raises:
+        HeadraceError: where going on is not possible; its `exit_code` says which kind.
+    """
+    client.check(config)
+    client.reach(config)
+    admin = client.administer(config)
+    required = topics.require(admin, config)
+    warm.compile_all(config.learning)  # numba loads or compiles its kernels here, never inside a poll deadline
+
+    metrics = WorkerMetrics(registry := new_registry())
+    health = Health(config.run.stall_seconds, time.monotonic)
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(config.metrics.host, config.metrics.port, registry, health))
+        _LOG.info("metrics at http://%s:%d/metrics", config.metrics.host, server.port, extra={"action": "serve"})
+        watchdog = Watchdog(health, _end_stalled)
+        watchdog.start()
+        stack.callback(watchdog.stop)
+        stopped = threading.Event()
+        stack.enter_context(stop_on_signals(stopped, config.run.shutdown_seconds))
+
+        statistics = {"stats_cb": metrics.observe_client_statistics}
+        producer = _producer(
+            config, min(required.model_record_limit_bytes, required.dead_letter_limit_bytes), statistics
+        )
+        stack.callback(producer.close)  # aborts a transaction that is still open
+        consumer = Consumer(client.consumer_settings(config) | statistics)
+        writing = Writing(
+            learning=config.learning,
+            group=config.kafka.group,
+            record_limit_bytes=required.model_record_limit_bytes,
+            keep_bases=config.snapshots.keep_bases,
+            base_part_bytes=config.snapshots.base_part_bytes,
+        )
+        loop = Loop(
+            config=config,
+            consumer=consumer,
+            admin=admin,
+            transactions=Transactions(config, producer, consumer, writing, wall=_wall, clock=time.monotonic),
+            partitions=required.partitions,
+            trimmer=Trimmer(admin, config.model.topic),
+            report=Report(metrics, consumer, config.events.topic),
+            health=health,
+        )
+        stack.callback(loop.close)
+        loop.run(stopped.is_set)
+
+
+def _producer(config: Config, limit_bytes: int, statistics: Mapping[str, object]) -> Producer:
+    # A static member takes its own transactional id up again, which ends the open transaction of its former life at
+    # once. Any other member gets a fresh one: the group's generation fences its former life (KIP-447).
+    member = config.kafka.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    transactional_id = client.transactional_id_of(config, member)
+    producer = Producer(
+        client.producer_settings(config, transactional_id, batch_limit_bytes=limit_bytes) | {**statistics}
+    )
+    try:
+        producer.init_transactions(30)
+    except KafkaException as error:
+        raise BrokerUnreachableError(
+            f"transactions could not be initialised: {error.args[0].str()}; `headrace doctor` tells more"
+        ) from error
+    return producer
+
+
+def _end_stalled(reason: str) -> None:
+    _LOG.error(reason, extra={"action": "stall"})
+    os._exit(StalledError.exit_code)
+
+
+def _wall() -> int:
+    return time.time_ns() // 1_000_000

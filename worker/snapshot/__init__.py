@@ -1,0 +1,1 @@
+"""What a version looks like on the model topic, and how versions follow one another."""

@@ -1,0 +1,127 @@
+"""The manifest: the record that closes a version, and says what the version is and where it comes from."""
+
+from typing import Any
+
+import xxhash
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from worker.config import Learning
+from worker.errors import CorruptSnapshotError
+from worker.snapshot.records import FORMAT, Kind
+
+# Where a topic is called, or where a shard without a model starts, does not decide what is learned from an event.
+_NOT_LEARNING = {"events": {"topic", "start"}, "model": {"name", "topic"}}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a later release may say more
+
+
+class RecordSum(_Part):
+    """One data record of a version."""
+
+    sequence: int
+    kind: Kind
+    rows: int
+    bytes: int
+    checksum: str
+
+
+class Input(_Part):
+    """How far the events were learned: all before `next_offset`."""
+
+    topic: str
+    partition: int
+    next_offset: int
+
+
+class Base(_Part):
+    """A full copy of the shard: the base parts of the versions from `version` to `completed`.
+
+    Reading everything from `offset` on gives the whole shard at any version from `completed` on.
+    """
+
+    version: int
+    completed: int
+    offset: int
+
+
+class State(_Part):
+    """What the shard holds after the version."""
+
+    rows: int
+    events: int
+    unstable: int
+    rejected: dict[str, int]
+    digest: str  # of every parameter and sum, hexadecimal: equal exactly when the shards are equal
+
+
+class Manifest(_Part):
+    """What a version is."""
+
+    format: int = FORMAT
+    model: str
+    shard: int
+    version: int
+    parent: int  # the version before; 0 before the first
+    group: str
+    learning: dict[str, Any]  # worker.config.Learning, so that a reader needs no configuration
+    input: Input
+    watermark: int | None  # the latest event time learned, milliseconds since 1970
+    peers: dict[str, int]  # versions of other shards that were folded in
+    records: list[RecordSum]
+    bases: list[Base]  # complete ones that are kept, oldest first; empty before the first is complete
+    state: State
+    created: int  # milliseconds since 1970, by the writer's clock
+    parent_chain: str  # the parent's link; empty before the first version
+
+    @staticmethod
+    def link(value: bytes) -> str:
+        """Give a version's link of the digest chain: XXH3-128 of its manifest, which names its parent's link."""
+        return xxhash.xxh3_128_hexdigest(value)
+
+    def encode(self) -> bytes:
+        """Write as JSON."""
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def decode(cls, value: bytes) -> "Manifest":
+        """Read from JSON.
+
+        Raises:
+            CorruptSnapshotError: it is no manifest.
+        """
+        try:
+            return cls.model_validate_json(value)
+        except ValidationError as error:
+            raise CorruptSnapshotError(f"a manifest cannot be read: {error}") from error
+
+
+def describe(learning: Learning) -> dict[str, Any]:
+    """Give the learning part of a configuration as it stands in manifests."""
+    return learning.model_dump(mode="json", include={"events", "features", "model"})
+
+
+def differences(written: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """List the settings that decide what is learned and are not the same, as `name: published x, configured y`."""
+    found = []
+    for section in sorted(written.keys() | wanted.keys()):
+        theirs, ours = _flat(written.get(section, {})), _flat(wanted.get(section, {}))
+        found += [
+            f"{section}.{name}: published {theirs.get(name)!r}, configured {ours.get(name)!r}"
+            for name in sorted(theirs.keys() | ours.keys())
+            if name not in _NOT_LEARNING.get(section, set()) and theirs.get(name) != ours.get(name)
+        ]
+    if list(written.get("features", {})) != list(wanted.get("features", {})) and not found:
+        found.append("features: the same, in another order")
+    return found
+
+
+def _flat(tree: dict[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{inner}": leaf for inner, leaf in _flat(value).items()})
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,188 @@
+"""The records of the model topic: Arrow IPC data records and JSON manifests, each with its checksum in the headers.
+
+A data record is an Arrow IPC stream of one batch, which any Arrow library in any language reads. Its kind tells what it
+carries: `rows` (touched since the version before), `base` (a part of a full copy), `pairs` (the pair weights) and
+`progress` (the sums of progressive evaluation).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from worker.errors import CorruptSnapshotError, IncompatibleDataError
+from worker.model.table import FACTOR_PRECISION, FACTORS, NEVER, WEIGHT, WEIGHT_PRECISION, Rows
+
+FORMAT = 1
+_ARROW = b"application/vnd.apache.arrow.stream"
+_JSON = b"application/json"
+_ENVELOPE_BYTES = 8_192  # room for the schema, the headers, the key and Kafka's own framing
+
+
+class Kind(StrEnum):
+    """What a record of the model topic carries."""
+
+    ROWS = "rows"
+    BASE = "base"
+    PAIRS = "pairs"
+    PROGRESS = "progress"
+    MANIFEST = "manifest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One record of the model topic, as written and as read."""
+
+    kind: Kind
+    model: str
+    shard: int
+    version: int
+    sequence: int
+    value: bytes
+    checksum: str  # XXH3-64 of the value, hexadecimal
+
+    @property
+    def key(self) -> bytes:
+        """Address of the record: model, shard, version, and sequence or the word manifest."""
+        last = "manifest" if self.kind is Kind.MANIFEST else self.sequence
+        return f"{self.model}/{self.shard}/{self.version}/{last}".encode()
+
+    @property
+    def headers(self) -> list[tuple[str, bytes]]:
+        """What the record says of itself."""
+        return [
+            ("content-type", _JSON if self.kind is Kind.MANIFEST else _ARROW),
+            ("headrace-format", str(FORMAT).encode()),
+            ("headrace-model", self.model.encode()),
+            ("headrace-shard", str(self.shard).encode()),
+            ("headrace-version", str(self.version).encode()),
+            ("headrace-kind", self.kind.encode()),
+            ("headrace-sequence", str(self.sequence).encode()),
+            ("headrace-checksum", self.checksum.encode()),
+        ]
+
+
+def checksum(value: bytes) -> str:
+    """XXH3-64 of some bytes, as 16 hexadecimal digits."""
+    return xxhash.xxh3_64_hexdigest(value)
+
+
+def read(value: bytes | None, headers: list[tuple[str, bytes]] | None) -> Record:
+    """Read a record as its writer meant it.
+
+    Raises:
+        IncompatibleDataError: it is of a format that this release does not know, or not one of ours.
+        CorruptSnapshotError: its bytes are not those of its checksum.
+    """
+    said = dict(headers or [])
+    try:
+        written = int(said["headrace-format"])
+    except (KeyError, ValueError):
+        raise IncompatibleDataError(
+            "a record of the model topic lacks headrace's headers: who else writes there?"
+        ) from None
+    if written != FORMAT:
+        raise IncompatibleDataError(
+            f"the model topic is written in format {written}, this release reads {FORMAT}: upgrade headrace"
+        )
+    try:
+        record = Record(
+            kind=Kind(said["headrace-kind"].decode()),
+            model=said["headrace-model"].decode(),
+            shard=int(said["headrace-shard"]),
+            version=int(said["headrace-version"]),
+            sequence=int(said["headrace-sequence"]),
+            value=value or b"",
+            checksum=said["headrace-checksum"].decode(),
+        )
+    except (KeyError, ValueError) as error:
+        raise CorruptSnapshotError(f"a record of the model topic has a damaged header: {error}") from error
+    if checksum(record.value) != record.checksum:
+        raise CorruptSnapshotError(
+            f"record {record.key.decode()} does not match its checksum {record.checksum}: its bytes were changed"
+        )
+    return record
+
+
+def row_bytes(factors: int) -> int:
+    """Give the bytes of one row in a data record: key, event time and its validity, parameters."""
+    return 8 + 8 + 1 + 4 * (FACTORS + factors)
+
+
+def rows_per_record(factors: int, limit_bytes: int) -> int:
+    """Give how many rows fit a record of a topic whose `max.message.bytes` is the limit."""
+    count = (limit_bytes - _ENVELOPE_BYTES) // row_bytes(factors)
+    if count < 1:
+        raise IncompatibleDataError(
+            f"max.message.bytes = {limit_bytes} of the model topic does not hold one row of {factors} factors: raise it"
+        )
+    return count
+
+
+def encode_rows(rows: Rows) -> bytes:
+    """Write rows as an Arrow IPC stream."""
+    never = rows.seen == NEVER
+    columns: dict[str, pa.Array] = {
+        "key": pa.array(rows.keys),
+        "seen": pa.array(rows.seen, pa.int64(), mask=never).cast(pa.timestamp("ms", "UTC")),
+        "weight": pa.array(rows.parameters[:, WEIGHT]),
+        "weight_precision": pa.array(rows.parameters[:, WEIGHT_PRECISION]),
+        "factor_precision": pa.array(rows.parameters[:, FACTOR_PRECISION]),
+    }
+    factors = rows.parameters.shape[1] - FACTORS
+    if factors:
+        flat = pa.array(np.ascontiguousarray(rows.parameters[:, FACTORS:]).ravel())
+        columns["factors"] = pa.FixedSizeListArray.from_arrays(flat, factors)
+    return encode(columns)
+
+
+def decode_rows(value: bytes, factors: int) -> Rows:
+    """Read rows of K = `factors` back, bit for bit."""
+    columns = decode(value, ["key", "seen", "weight", "weight_precision", "factor_precision"])
+    n = len(columns["key"])
+    parameters = np.empty((n, FACTORS + factors), np.float32)
+    parameters[:, WEIGHT] = columns["weight"]
+    parameters[:, WEIGHT_PRECISION] = columns["weight_precision"]
+    parameters[:, FACTOR_PRECISION] = columns["factor_precision"]
+    if factors:
+        held = columns["factors"]
+        if held.type != pa.list_(pa.float32(), factors):
+            raise IncompatibleDataError(f"a row holds {held.type} as factors, not {factors} numbers")
+        parameters[:, FACTORS:] = held.flatten().to_numpy().reshape(n, factors)
+    seen = columns["seen"].cast(pa.int64()).fill_null(int(NEVER)).to_numpy()
+    return Rows(keys=columns["key"].to_numpy(), seen=seen, parameters=parameters)
+
+
+def encode(columns: dict[str, pa.Array]) -> bytes:
+    """Write columns as an Arrow IPC stream of one batch."""
+    batch = pa.record_batch(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def decode(value: bytes, needed: list[str]) -> dict[str, pa.Array]:
+    """Read the columns of an Arrow IPC stream.
+
+    Raises:
+        CorruptSnapshotError: it is no such stream, or a needed column is not there.
+    """
+    try:
+        table = pa.ipc.open_stream(value).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise CorruptSnapshotError(f"a data record is not an Arrow stream: {error}") from error
+    for name in needed:
+        if name not in table.column_names:
+            raise CorruptSnapshotError(f"a data record has no column {name!r}")
+    return {name: table[name].combine_chunks() for name in table.column_names}
+
+
+def split(rows: Rows, per_record: int) -> Iterator[Rows]:
+    """Cut rows into pieces that fit a record each."""
+    for start in range(0, len(rows), per_record):
+        piece = slice(start, start + per_record)
+        yield Rows(keys=rows.keys[piece], seen=rows.seen[piece], parameters=rows.parameters[piece])

@@ -1,0 +1,1 @@
+"""Kafka lives here, and nowhere else."""

@@ -1,0 +1,123 @@
+"""The loop: poll -> decode -> features -> predict -> learn -> commit."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+
+from worker.config import Config
+from worker.errors import HeadraceError
+from worker.observe.health import Health
+from worker.pipeline import Pipeline
+from worker.snapshot.manifest import Manifest
+from worker.stream.assignment import Assignment
+from worker.stream.owned import Owned
+from worker.stream.polling import by_shard, columns
+from worker.stream.report import Report
+from worker.stream.transaction import AbortedError, Transactions
+from worker.stream.trim import Trimmer
+
+_LOG = logging.getLogger(__name__)
+_IDLE_SECONDS = 0.1  # the longest that a turn waits for events: what a signal, or a restored shard, waits at most
+_MOST_ABORTS = 8  # in a row: from then on it is no passing trouble
+
+
+class Loop:
+    """One worker's life: everything here happens in one thread, in this order, turn after turn."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        consumer: Consumer,
+        admin: AdminClient,
+        transactions: Transactions,
+        partitions: int,
+        trimmer: Trimmer,
+        report: Report,
+        health: Health,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._consumer, self._transactions = config, consumer, transactions
+        self._trimmer, self._report, self._health, self._clock = trimmer, report, health, clock
+        self._pipeline = Pipeline(config.learning)
+        self._assignment = Assignment(config, consumer, admin, partitions=partitions, commit=self.commit, report=report)
+        self._last_commit = clock()
+        self._uncommitted = 0
+        self._aborts = 0
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Learn until stopped; then commit what is learned.
+
+        Raises:
+            HeadraceError: where going on is not possible.
+        """
+        self._assignment.subscribe()
+        while not stopped():
+            self._health.beat()
+            self._assignment.begin_restored()
+            self._health.set_ready(self._assignment.settled, "restoring shards")
+            for shard, messages in self.poll().items():
+                if shard in self._assignment.owned:
+                    self.learn(self._assignment.owned[shard], messages)
+            if self.commit_is_due():
+                self.commit()
+        self.commit()
+
+    def poll(self) -> dict[int, list]:  # type: ignore[type-arg]  # the client's messages
+        """Wait for events, no longer than until the next commit; the group's callbacks are served meanwhile."""
+        return by_shard(self._consumer.consume(self._config.run.poll_events, self._patience()))
+
+    def learn(self, owned: Owned, messages: list) -> None:  # type: ignore[type-arg]
+        """Decode, predict and learn a shard's records; the bad ones wait for the commit."""
+        records = columns(messages, owned.state.next_offset)
+        if not records.messages:
+            return
+        learned = self._pipeline.learn(owned.state, records.values, records.timestamps, records.next_offset)
+        owned.dead_letters += [(records.messages[bad.index], str(bad.reason), bad.detail) for bad in learned.rejected]
+        self._uncommitted += len(records.messages)
+
+    def commit_is_due(self) -> bool:
+        """Tell whether the interval is over, or enough was learned."""
+        late = self._clock() - self._last_commit >= self._config.commit.interval_seconds
+        return late or self._uncommitted >= self._config.commit.max_events
+
+    def commit(self) -> None:
+        """Publish the next version of every shard that moved, with its offset; or go back to the last one."""
+        moved = [owned for owned in self._assignment.owned.values() if owned.moved]
+        began = self._clock()
+        self._last_commit, self._uncommitted = began, 0
+        if not moved:
+            return
+        try:
+            manifests = self._transactions.commit(moved, self._config.kafka.transaction_timeout_seconds)
+        except AbortedError as error:
+            self._go_back(error)
+            return
+        self._aborts = 0
+        self._report.committed(moved, manifests, self._clock() - began)
+        self._trim(manifests)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._assignment.close()
+        self._consumer.close()
+
+    def _go_back(self, error: AbortedError) -> None:
+        self._aborts += 1
+        self._report.aborted()
+        _LOG.warning("%s; going back to the last commit", error, extra={"action": "abort"})
+        if self._aborts >= _MOST_ABORTS:
+            raise HeadraceError(f"{self._aborts} transactions in a row were aborted, the last because: {error}")
+        self._assignment.rewind()
+
+    def _trim(self, manifests: list[Manifest]) -> None:
+        for manifest in manifests:
+            if manifest.bases and manifest.bases[-1].completed == manifest.version:
+                self._trimmer.trim(manifest.shard, manifest.bases[0].offset)
+
+    def _patience(self) -> float:
+        left = self._config.commit.interval_seconds - (self._clock() - self._last_commit)
+        return min(_IDLE_SECONDS, max(left, 0.0))

@@ -1,0 +1,69 @@
+"""What `consume()` gave, as columns by shard."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from confluent_kafka import KafkaError, Message
+from numpy.typing import NDArray
+
+from worker.errors import ConfigurationError, FencedError, IncompatibleDataError
+
+_LOG = logging.getLogger(__name__)
+_FORBIDDEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """Records of one shard in offset order."""
+
+    messages: list[Message]
+    values: list[bytes | None]
+    timestamps: NDArray[np.int64]  # [n] milliseconds since 1970, -1 where there is none
+    next_offset: int  # after the last of them
+
+
+def by_shard(messages: list[Message]) -> dict[int, list[Message]]:
+    """Part the messages of a poll by their shard, in offset order; errors are dealt with on the way.
+
+    Raises:
+        FencedError, ConfigurationError, IncompatibleDataError: where going on is not possible.
+    """
+    shards: dict[int, list[Message]] = {}
+    for message in messages:
+        if message.error() is not None:
+            _judge(message)
+            continue
+        shard = message.partition()
+        if shard in shards:
+            shards[shard].append(message)
+        else:
+            shards[shard] = [message]
+    return shards
+
+
+def columns(messages: list[Message], next_offset: int) -> Records:
+    """Take a shard's messages apart; those before `next_offset` were learned already and are left out."""
+    if messages and messages[0].offset() < next_offset:
+        messages = [message for message in messages if message.offset() >= next_offset]
+    return Records(
+        messages=messages,
+        values=[message.value() for message in messages],
+        timestamps=np.array([message.timestamp()[1] for message in messages], np.int64),
+        next_offset=messages[-1].offset() + 1 if messages else next_offset,
+    )
+
+
+def _judge(message: Message) -> None:
+    error = message.error()
+    if error.fatal():
+        raise FencedError(f"the group member can go on no more: {error.str()}; restart the worker")
+    if error.code() in _FORBIDDEN:
+        raise ConfigurationError(f"Kafka refuses access: {error.str()}; `headrace doctor` lists what is needed")
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the client's public constant
+        raise IncompatibleDataError(
+            f"shard {message.partition()}: the next event of {message.topic()} is gone, retention deleted it before it "
+            f"was learned ({error.str()}). Events are lost: to go on after the gap, move the group's offset and the "
+            "model on together, with a new group and a new model topic; then lengthen the topic's retention"
+        )
+    _LOG.warning("Kafka: %s", error.str(), extra={"action": "client_error"})

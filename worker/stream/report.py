@@ -1,0 +1,81 @@
+"""What a commit tells the metrics: only what is committed counts, so that a sum over workers counts an event once."""
+
+import logging
+from collections import Counter
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from numpy.typing import NDArray
+
+from worker.observe.metrics import WorkerMetrics
+from worker.quality.progress import EVENTS, LABEL, LOSS, PREDICTION, WEIGHT
+from worker.snapshot.manifest import Manifest
+from worker.snapshot.state import ShardState
+from worker.stream.owned import Owned
+
+_LOG = logging.getLogger(__name__)
+
+
+class Report:
+    """Turns commits into metrics and log lines."""
+
+    def __init__(self, metrics: WorkerMetrics, consumer: Consumer, topic: str) -> None:
+        self.metrics = metrics
+        self._topic = topic
+        self._consumer = consumer
+        self._told: dict[int, tuple[NDArray[np.float64], Counter[str]]] = {}
+
+    def began(self, state: ShardState, seconds: float) -> None:
+        """Note where a shard stands that another worker, or an earlier life, has brought so far."""
+        self.metrics.restore_seconds.observe(seconds)
+        self._told[state.shard] = (state.progress.sums.copy(), state.rejected.copy())
+        self._gauges(state)
+
+    def committed(self, moved: list[Owned], manifests: list[Manifest], seconds: float) -> None:
+        """Note that a transaction with these versions went through."""
+        self.metrics.commits.labels("committed").inc()
+        self.metrics.commit_seconds.observe(seconds)
+        for owned, manifest in zip(moved, manifests, strict=True):
+            state, shard = owned.state, str(owned.state.shard)
+            sums, rejected = self._told[state.shard]
+            more = state.progress.sums - sums
+            self.metrics.events.labels(shard).inc(more[EVENTS])
+            self.metrics.progressive_loss_count.labels(shard).inc(more[EVENTS])
+            self.metrics.weight_sum.labels(shard).inc(more[WEIGHT])
+            self.metrics.progressive_loss_sum.labels(shard).inc(max(0.0, more[LOSS]))
+            self.metrics.label_sum.labels(shard).inc(max(0.0, more[LABEL]))
+            self.metrics.score_sum.labels(shard).inc(max(0.0, more[PREDICTION]))
+            for reason, count in (state.rejected - rejected).items():
+                self.metrics.rejected.labels(shard, reason).inc(count)
+            for part in manifest.records:
+                self.metrics.snapshot_bytes.labels(shard, part.kind).inc(part.bytes)
+                self.metrics.snapshot_rows.labels(shard, part.kind).inc(part.rows)
+            self.metrics.snapshot_version.labels(shard).set(manifest.version)
+            self.metrics.snapshot_timestamp.labels(shard).set(manifest.created / 1_000)
+            if manifest.watermark is not None:
+                self.metrics.event_time_lag.labels(shard).set((manifest.created - manifest.watermark) / 1_000)
+            self._told[state.shard] = (state.progress.sums.copy(), state.rejected.copy())
+            self._gauges(state)
+        _LOG.debug(
+            "committed %s in %.3f s", {manifest.shard: manifest.version for manifest in manifests}, seconds,
+            extra={"action": "commit"},
+        )  # fmt: skip
+
+    def aborted(self) -> None:
+        """Note that a transaction was aborted."""
+        self.metrics.commits.labels("aborted").inc()
+        self.metrics.transactions_aborted.inc()
+
+    def _gauges(self, state: ShardState) -> None:
+        shard = str(state.shard)
+        self.metrics.table_rows.labels(shard).set(len(state.model.table))
+        self.metrics.table_bytes.labels(shard).set(state.model.table.nbytes)
+        try:
+            # what the client learned with its last fetch: no request
+            _, end = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, state.shard), timeout=1, cached=True
+            )
+        except KafkaException:
+            return
+        if end >= 0:
+            self.metrics.offset_lag.labels(shard).set(max(0, end - state.next_offset))

@@ -1,0 +1,198 @@
+"""Sending events to a topic: keyed, paced, with back-pressure, and accounted for to the last one."""
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from pydantic import SecretStr
+
+from worker.config import Config
+from worker.errors import BrokerUnreachableError, ConfigurationError, HeadraceError
+from worker.stream.client import Settings, admin_settings, reach
+
+# A broker that restarts is back within some 20 s, and an election takes less: a minute outlasts both, and is as
+# long as a person at a terminal believes that something still goes on.
+DELIVERY_SECONDS = 60.0
+WAIT_SECONDS = 0.1  # how long one wait lasts before errors are looked at again
+SLICE_EVENTS = 1_000  # handed over at once: some 10 ms at full speed
+SLICE_SECONDS = 0.05  # at a slow rate: 20 slices a second look steady on every dashboard
+# Murmur2 is what Java's producers do, so that an event lands in the same partition whoever sent it.
+PARTITIONERS = {"murmur2": "murmur2_random", "crc32": "consistent_random"}
+
+
+def sender_settings(config: Config) -> Settings:
+    """Give the settings of a producer of events: what works well, then the user's, then what a guarantee hangs on.
+
+    Secrets are in the clear in the result: hand it to librdkafka and to nothing else.
+    """
+    given = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in config.kafka.producer.items()
+    }
+    return {
+        **admin_settings(config),
+        "linger.ms": 20,  # full batches compress well, and 20 ms are nothing beside a commit's second
+        "compression.type": "lz4",
+        **given,
+        "partitioner": PARTITIONERS[config.events.partitioner],
+        "enable.idempotence": True,  # a retry neither doubles an event nor overtakes the one before
+        "message.timeout.ms": int(DELIVERY_SECONDS * 1_000),
+        "message.max.bytes": 1_000_000_000,  # librdkafka's own maximum: the topic's limit shall rule
+        "delivery.report.only.error": True,  # a report for each of a million events would cost half the speed
+    }
+
+
+def slice_events(rate: float | None) -> int:
+    """Choose how many events to send at once at a rate in events a second.
+
+    >>> slice_events(None), slice_events(1_000), slice_events(2)
+    (1000, 50, 1)
+    """
+    return SLICE_EVENTS if rate is None else min(max(int(rate * SLICE_SECONDS), 1), SLICE_EVENTS)
+
+
+class Pace:
+    """When the next events are due at a steady rate, counted from the first one."""
+
+    def __init__(self, rate: float | None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Pace to `rate` events a second; None is as fast as it goes."""
+        if rate is not None and not rate > 0:
+            raise ConfigurationError(
+                f"the rate must be above 0 events a second, not {rate}; leave it out for full speed"
+            )
+        self._rate = rate
+        self._monotonic = monotonic
+        self._start: float | None = None
+
+    def delay(self, events: int) -> float:
+        """Tell how many seconds from now the event after the first `events` is due; 0 is now."""
+        if self._rate is None:
+            return 0.0
+        now = self._monotonic()
+        if self._start is None:
+            self._start = now
+        return max(0.0, self._start + events / self._rate - now)
+
+
+class Sender:
+    """Sends events to one topic, in the order of their keys, and knows that each has arrived.
+
+    Use as a context: it ends well only when every event is acknowledged by all replicas in sync, and gives up what
+    is still queued when the body raises.
+
+    Raises:
+        ConfigurationError: a setting that librdkafka refuses, or a topic that does not exist.
+        BrokerUnreachableError: no broker answers, or events could not be delivered within `DELIVERY_SECONDS`.
+        HeadraceError: a broker refused events (too large, not authorized).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        rate: float | None = None,
+        progress: Callable[[int], None] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Connect to the event topic of the configuration.
+
+        Args:
+            config: the broker, the topic and its partitioner.
+            rate: events a second; None is as fast as the broker takes them.
+            progress: called with the number of events of each `send`.
+            monotonic: the clock, in seconds.
+        """
+        self.topic = config.events.topic
+        self.sent = 0  # handed to librdkafka
+        self.failed = 0  # of those, reported as not delivered
+        self._pace = Pace(rate, monotonic)
+        self._progress = progress
+        self._monotonic = monotonic
+        self._failure: KafkaError | None = None
+        # All topics are asked for: to ask for one by its name would create it, with the broker's default settings.
+        topics = reach(config).topics
+        if self.topic not in topics:
+            raise ConfigurationError(f"topic {self.topic!r} does not exist: make it with `headrace topics create`")
+        self.partitions = len(topics[self.topic].partitions)
+        try:
+            self._producer = Producer({**sender_settings(config), "on_delivery": self._delivered})
+        except KafkaException as error:
+            raise ConfigurationError(f"[kafka.producer]: {error.args[0].str()}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.flush()
+        else:
+            self._producer.purge()
+
+    @property
+    def delivered(self) -> int:
+        """Count the events that all replicas in sync have; exact after `flush`."""
+        return self.sent - self.failed - len(self._producer)
+
+    def wait(self) -> None:
+        """Wait until the next event is due, so that what is made then, such as its time, is fresh."""
+        while (delay := self._pace.delay(self.sent)) > 0:
+            self._producer.poll(min(delay, WAIT_SECONDS))
+            self._raise_failure()
+
+    def send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Queue events, each with its record key; waits while the queue is full, and for their time to come."""
+        self.wait()
+        produce, topic = self._producer.produce, self.topic
+        for key, value in zip(keys, values, strict=True):
+            while True:
+                try:
+                    produce(topic, value, key)
+                except BufferError:  # the queue is full: the broker sets the pace
+                    self._producer.poll(WAIT_SECONDS)
+                    self._raise_failure()
+                except KafkaException as error:
+                    raise self._explained(error.args[0]) from error
+                else:
+                    break
+            self.sent += 1
+        self._producer.poll(0)
+        self._raise_failure()
+        if self._progress is not None:
+            self._progress(len(values))
+
+    def flush(self, seconds: float = DELIVERY_SECONDS) -> None:
+        """Wait until every event is acknowledged."""
+        deadline = self._monotonic() + seconds
+        while left := self._producer.flush(WAIT_SECONDS):
+            self._raise_failure()
+            if self._monotonic() >= deadline:
+                self._producer.purge()
+                raise BrokerUnreachableError(
+                    f"{left} of {self.sent} events for topic {self.topic!r} were not acknowledged within "
+                    f"{seconds:.0f} s: see `headrace doctor`"
+                )
+        self._raise_failure()
+
+    def _delivered(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self.failed += 1
+            self._failure = self._failure or error
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._explained(self._failure)
+
+    def _explained(self, error: KafkaError) -> HeadraceError:
+        what = f"events for topic {self.topic!r} were not delivered: {error.str()}"
+        code = error.code()
+        if code == KafkaError.MSG_SIZE_TOO_LARGE:
+            return HeadraceError(f"{what}; raise the topic's max.message.bytes, or leave the event out")
+        if code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
+            return ConfigurationError(f"{what}; the user needs the right to write to the topic")
+        if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):  # noqa: SLF001
+            return ConfigurationError(f"{what}; make it with `headrace topics create`")
+        return BrokerUnreachableError(f"{what}; see `headrace doctor`")

@@ -1,0 +1,120 @@
+"""Reading one partition of the model topic: what is committed, from an offset on, or from its tail back."""
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from worker.errors import BrokerUnreachableError, CorruptSnapshotError
+from worker.snapshot.manifest import Manifest
+from worker.snapshot.records import Kind, Record, read
+
+_FIRST_WINDOW = 32  # records: a manifest closes every version, so the last one is near; else eight times as far
+_REQUEST_SECONDS = 10.0
+_READ = 1_000
+
+
+class TrimmedError(CorruptSnapshotError):
+    """The offset asked for was trimmed: start again from the tail."""
+
+
+class Tail:
+    """A reader of one partition of the model topic. It joins no group, and sees committed records only.
+
+    Raises from its methods:
+        BrokerUnreachableError: no answer in time.
+        TrimmedError: the offset is no longer there.
+        CorruptSnapshotError, IncompatibleDataError: a record is not what its writer sent.
+    """
+
+    def __init__(self, settings: dict[str, Any], topic: str, partition: int) -> None:
+        self.topic, self.partition = topic, partition
+        self._consumer = Consumer(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close()
+
+    def last_manifest(self) -> tuple[Manifest, int] | None:
+        """Find the last committed manifest and its offset reading no more than the tail; None where there is none."""
+        begin, end = self.bounds()
+        if begin == end:
+            return None
+        window = _FIRST_WINDOW
+        while True:
+            start = max(begin, end - window)
+            found: tuple[Manifest, int] | None = None
+            for message in self.messages(start):
+                if _kind(message) is Kind.MANIFEST:
+                    record = read(message.value(), message.headers())
+                    found = Manifest.decode(record.value), message.offset()
+            if found is not None or start == begin:
+                return found
+            window *= 8
+
+    def records(self, start: int) -> Iterator[tuple[Record, int]]:
+        """Read records and their offsets from `start` to the end of what is committed now."""
+        for message in self.messages(start):
+            yield read(message.value(), message.headers()), message.offset()
+
+    def messages(self, start: int) -> Iterator[Message]:
+        """Read messages from an offset to the end of what is committed now."""
+        self.seek(start)
+        deadline = time.monotonic() + _REQUEST_SECONDS
+        while True:
+            messages, ended = self.poll(0.5)
+            if messages:
+                deadline = time.monotonic() + _REQUEST_SECONDS
+            yield from messages
+            if ended:
+                return
+            if time.monotonic() > deadline:
+                raise BrokerUnreachableError(
+                    f"partition {self.partition} of {self.topic} gave nothing for {_REQUEST_SECONDS:g} s: "
+                    "is its leader up? `headrace doctor` tells"
+                )
+
+    def seek(self, offset: int) -> None:
+        """Read from this offset on."""
+        self._consumer.assign([TopicPartition(self.topic, self.partition, offset)])
+
+    def poll(self, timeout_seconds: float) -> tuple[list[Message], bool]:
+        """Give the next messages, and whether the end of what is committed was met."""
+        messages, ended = [], False
+        for message in self._consumer.consume(_READ, timeout_seconds):
+            error = message.error()
+            if error is None:
+                messages.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public constant
+                ended = True
+            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+                raise TrimmedError(f"partition {self.partition} of {self.topic}: {error.str()}")
+            elif not error.retriable() and error.fatal():
+                raise BrokerUnreachableError(f"partition {self.partition} of {self.topic}: {error.str()}")
+        return messages, ended
+
+    def bounds(self) -> tuple[int, int]:
+        """Give the first offset and the one after the last that is committed."""
+        try:
+            begin, end = self._consumer.get_watermark_offsets(
+                TopicPartition(self.topic, self.partition), timeout=_REQUEST_SECONDS, cached=False
+            )
+        except KafkaException as error:
+            raise BrokerUnreachableError(
+                f"no answer about partition {self.partition} of {self.topic}: {error.args[0].str()}"
+            ) from error
+        return begin, end
+
+
+def _kind(message: Message) -> Kind | None:
+    said = dict(message.headers() or [])
+    try:
+        return Kind(said["headrace-kind"].decode())
+    except (KeyError, ValueError):
+        return None

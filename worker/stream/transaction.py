@@ -1,0 +1,167 @@
+"""The commit: one Kafka transaction for the model records and the offsets of every shard that moved."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from worker.config import Config
+from worker.errors import ConfigurationError, FencedError, HeadraceError
+from worker.snapshot.lineage import Sealed, Writing
+from worker.snapshot.manifest import Manifest
+from worker.snapshot.records import Record
+from worker.stream.deadline import Deadline
+from worker.stream.owned import Owned
+
+_LOG = logging.getLogger(__name__)
+_FORBIDDEN = (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+# The broker waits longer than this only when it is in trouble; the transaction's own timeout ends it then.
+_FULL_QUEUE_SECONDS = 0.05
+
+
+class AbortedError(HeadraceError):
+    """The transaction was aborted: nothing of it is visible, the shards go back to their last version."""
+
+
+class Transactions:
+    """The transactional producer of one worker.
+
+    Args:
+        config: the configuration.
+        producer: transactional, its transactions initialised.
+        consumer: the group member whose offsets are committed.
+        writing: how versions are written.
+        wall: milliseconds since 1970.
+        clock: seconds that only ever rise.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        producer: Producer,
+        consumer: Consumer,
+        writing: Writing,
+        *,
+        wall: Callable[[], int],
+        clock: Callable[[], float],
+    ) -> None:
+        self._config, self._producer, self._consumer = config, producer, consumer
+        self._writing, self._wall, self._clock = writing, wall, clock
+
+    def commit(self, shards: Iterable[Owned], within_seconds: float) -> list[Manifest]:
+        """Publish the next version of each shard with its offset and its dead letters, all or nothing.
+
+        Raises:
+            AbortedError: nothing was published; the states are ahead of what is committed and have to be restored.
+            FencedError: this process may not write any more, or cannot know whether it did.
+        """
+        deadline = Deadline.after(within_seconds, self._clock)
+        shards = list(shards)
+        sealed = [Sealed(owned.state, self._writing) for owned in shards]
+        offsets = [
+            TopicPartition(self._config.events.topic, owned.state.shard, owned.state.next_offset) for owned in shards
+        ]
+        self._insist(lambda _: self._producer.begin_transaction(), deadline)
+        try:
+            for owned, version in zip(shards, sealed, strict=True):
+                self._publish(version, owned.state.shard, deadline)
+                self._send_dead_letters(owned, deadline)
+            # Captured now, in the thread that serves the group's callbacks: a member that was thrown out has the
+            # generation it was thrown out of, and the broker refuses it (KIP-447).
+            member = self._consumer.consumer_group_metadata()
+            self._insist(lambda left: self._producer.send_offsets_to_transaction(offsets, member, left), deadline)
+            self._insist(self._producer.commit_transaction, deadline, last=True)
+        except AbortedError:
+            self._abort()
+            raise
+        manifests = [version.settle() for version in sealed]
+        for owned in shards:
+            owned.committed_offset = owned.state.next_offset
+            owned.dead_letters.clear()
+        return manifests
+
+    def _publish(self, version: Sealed, shard: int, deadline: Deadline) -> None:
+        first: list[int] = []
+
+        def note(error: KafkaError | None, message: Message) -> None:
+            if error is None and not first:
+                first.append(message.offset())
+
+        for number, record in enumerate(version.data):
+            self._produce_record(record, shard, deadline, note if number == 0 else None)
+        if version.needs_offset:
+            self._producer.flush(deadline.remaining_seconds)
+            if not first:
+                raise AbortedError(f"shard {shard}: version {version.version} could not be sent in time")
+        manifest = version.close(first[0] if first else None, self._wall())
+        self._produce_record(manifest, shard, deadline, None)
+
+    def _produce_record(
+        self, record: Record, shard: int, deadline: Deadline, note: Callable[[Any, Message], None] | None
+    ) -> None:
+        self._produce(
+            deadline, topic=self._config.model.topic, partition=shard, key=record.key, value=record.value,
+            headers=record.headers, on_delivery=note,
+        )  # fmt: skip
+
+    def _send_dead_letters(self, owned: Owned, deadline: Deadline) -> None:
+        for message, reason, detail in owned.dead_letters:
+            headers = [
+                *(message.headers() or []),
+                ("headrace-reason", reason.encode()),
+                ("headrace-detail", detail.encode()),
+                ("headrace-topic", message.topic().encode()),
+                ("headrace-partition", str(message.partition()).encode()),
+                ("headrace-offset", str(message.offset()).encode()),
+                ("headrace-timestamp", str(message.timestamp()[1]).encode()),
+            ]
+            self._produce(
+                deadline, topic=self._config.dead_letter.topic, key=message.key(), value=message.value(),
+                headers=headers,
+            )  # fmt: skip
+
+    def _produce(self, deadline: Deadline, **record: Any) -> None:  # noqa: ANN401 - handed to the client as it is
+        record = {name: value for name, value in record.items() if value is not None}
+        while True:
+            try:
+                self._producer.produce(**record)
+            except BufferError:  # the queue is full: let some of it be delivered
+                if deadline.over:
+                    raise AbortedError("the broker takes records more slowly than they are made") from None
+                self._producer.poll(_FULL_QUEUE_SECONDS)
+            except KafkaException as error:
+                raise self._judge(error, last=False) from error
+            else:
+                self._producer.poll(0)
+                return
+
+    def _insist(self, call: Callable[[float], object], deadline: Deadline, *, last: bool = False) -> None:
+        """Make a call of the transaction's protocol until it succeeds, fails for good, or time is up."""
+        while True:
+            try:
+                call(max(0.1, deadline.remaining_seconds))
+            except KafkaException as error:
+                if not error.args[0].retriable() or error.args[0].txn_requires_abort() or deadline.over:
+                    raise self._judge(error, last=last) from error
+            else:
+                return
+
+    def _abort(self) -> None:
+        deadline = Deadline.after(self._config.kafka.transaction_timeout_seconds, self._clock)
+        try:
+            self._insist(self._producer.abort_transaction, deadline, last=True)
+        except AbortedError as error:
+            raise FencedError(f"the transaction could not even be aborted: {error}; restart the worker") from error
+
+    @staticmethod
+    def _judge(error: KafkaException, *, last: bool) -> HeadraceError:
+        """Tell what a failed call means."""
+        reason = error.args[0]
+        if reason.code() in _FORBIDDEN:
+            return ConfigurationError(f"Kafka refuses a write: {reason.str()}; `headrace doctor` lists what is needed")
+        if reason.fatal():
+            return FencedError(f"this worker may not write any more: {reason.str()}; restart it")
+        if last and not reason.txn_requires_abort():
+            return FencedError(f"whether the commit took place cannot be known: {reason.str()}; restart the worker")
+        return AbortedError(f"the transaction was aborted: {reason.str()}")
