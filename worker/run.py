@@ -44,7 +44,8 @@ def run(config: Config) -> None:
     health = Health(config.run.stall_seconds, time.monotonic)
     with ExitStack() as stack:
         server = stack.enter_context(Server(config.metrics.host, config.metrics.port, registry, health))
-        _LOG.info("metrics at http://%s:%d/metrics", config.metrics.host, server.port, extra={"action": "serve"})
+        url = f"http://{config.metrics.host}:{server.port}/metrics"
+        _LOG.info("metrics, and health beside them", extra={"action": "serve", "url": url})
         watchdog = Watchdog(health, _end_stalled)
         watchdog.start()
         stack.callback(watchdog.stop)

@@ -20,6 +20,7 @@ from worker.events.features import Features
 from worker.events.partition import partition_of
 from worker.follow.shard import FollowedShard
 from worker.observe.metrics import FollowerMetrics
+from worker.quality.progress import Progress
 from worker.snapshot.manifest import Manifest
 from worker.stream.client import reader_settings
 from worker.stream.feed import Feed
@@ -58,6 +59,7 @@ class Follower:
         kafka: how to reach Kafka, or just the bootstrap servers.
         topic: the model topic.
         metrics: where to tell what is served, if anywhere.
+        on_version: called with the manifest of each version once it is served, on the follower's thread.
         clock: seconds since 1970, against which ages are told.
 
     Use it as a context, or call `start` and `close`:
@@ -76,12 +78,13 @@ class Follower:
         topic: str,
         *,
         metrics: FollowerMetrics | None = None,
+        on_version: Callable[[Manifest], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.kafka = Kafka(bootstrap_servers=kafka) if isinstance(kafka, str) else kafka
         self.topic = topic
         self.learning: Learning | None = None
-        self._metrics, self._clock = metrics, clock
+        self._metrics, self._on_version, self._clock = metrics, on_version, clock
         self._settings: dict[str, Any] = reader_settings(self.kafka)
         self._shards: dict[int, FollowedShard] = {}
         self._stopped = threading.Event()
@@ -164,6 +167,11 @@ class Follower:
             for number, shard in self._shards.items()
         ]
 
+    def progress(self) -> Progress:
+        """Give how well the workers predicted, before they learned: the sums over all shards as they are served."""
+        parts = [shard.progress() for shard in self._shards.values()]
+        return sum(parts[1:], start=parts[0])
+
     def score(self, events: Sequence[Mapping[str, Any] | bytes]) -> Scores:
         """Score events, as mappings or as JSON; each by the shard to which its partition key belongs.
 
@@ -240,7 +248,11 @@ class Follower:
         for message in messages:
             shard = message.partition()
             if shard not in moved:
+                before = self._shards[shard].manifest
                 resync = self._shards[shard].take(message)
+                now = self._shards[shard].manifest
+                if self._on_version is not None and now is not None and now is not before:
+                    self._on_version(now)
                 if resync is not None:
                     feed.start(shard, resync.offset)
                     moved.add(shard)

@@ -10,6 +10,7 @@ from worker.config import Learning
 from worker.errors import CorruptSnapshotError
 from worker.model.batch import Entries
 from worker.model.gaussian import Scores
+from worker.quality.progress import Progress
 from worker.snapshot.assembler import Assembler, Version
 from worker.snapshot.lineage import apply, verify
 from worker.snapshot.manifest import Manifest
@@ -80,6 +81,12 @@ class FollowedShard:
         with self._lock:
             state, version = (self._serving[0], self._serving[0].version) if self._serving else (self._prior, 0)
             return state.model.predict(entries), version
+
+    def progress(self) -> Progress:
+        """Give the progressive evaluation of the version served now."""
+        with self._lock:
+            state = self._serving[0] if self._serving else self._prior
+            return state.progress.copy()
 
     def _apply(self, version: Version) -> None:
         manifest = version.manifest

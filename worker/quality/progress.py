@@ -34,12 +34,15 @@ class Progress:
         """Take in the predictions [n] that were made before learning from the labels [n]."""
         _add(predictions, labels, weights, self.logistic, self.sums, self.histogram)
 
+    def copy(self) -> "Progress":
+        """Copy the sums as they are now."""
+        return Progress(logistic=self.logistic, sums=self.sums.copy(), histogram=self.histogram.copy())
+
     def __add__(self, other: "Progress") -> "Progress":
         """Add up two shards."""
-        total = Progress(logistic=self.logistic)
-        total.sums = self.sums + other.sums
-        total.histogram = self.histogram + other.histogram
-        return total
+        return Progress(
+            logistic=self.logistic, sums=self.sums + other.sums, histogram=self.histogram + other.histogram
+        )
 
     @property
     def events(self) -> int:

@@ -1,0 +1,66 @@
+"""What the demo learns from: MovieLens-100K, or the planted stream where the data set is out of reach."""
+
+import sys
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from deploy import movielens
+from worker.simulate import Planted
+from worker.simulate.encoding import encode
+
+_MOVIELENS_FEATURES = """\
+[features.user]
+[features.item]
+[features.age]
+[features.gender]
+[features.occupation]
+[features.year]
+[features.genres]
+kind = "multi"
+"""
+_PLANTED_FEATURES = """\
+[features.user]
+[features.item]
+[features.hour]
+[features.device]
+[features.slot]
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """Events in a file, a line each, in the order of time."""
+
+    path: Path
+    events: int
+    features: str  # their part of the configuration
+    description: str
+
+    def sample(self, count: int) -> list[dict[str, Any]]:
+        """Give events spread evenly over the stream."""
+        with self.path.open("rb") as lines:
+            chosen = islice(lines, self.events // count - 1, None, self.events // count)
+            return [orjson.loads(line) for line in islice(chosen, count)]
+
+
+def movielens_or_planted(folder: Path) -> Stream:
+    """Write the events into a folder; say so where they are not the real ones."""
+    path = folder / "events.jsonl"
+    try:
+        count = movielens.write_jsonl(path)
+    except movielens.DatasetUnavailableError as error:
+        print(f"demo: {error}\ndemo: the simulated stream serves instead", file=sys.stderr)
+    else:
+        description = "MovieLens-100K (a positive label is a rating of 4 or more)"
+        return Stream(path=path, events=count, features=_MOVIELENS_FEATURES, description=description)
+    planted = Planted(events=100_000)
+    with path.open("wb") as file:
+        for batch in planted.batches(10_000):
+            file.write(b"\n".join(encode(batch)) + b"\n")
+    return Stream(
+        path=path, events=planted.events, features=_PLANTED_FEATURES, description="simulated (planted stream)"
+    )
