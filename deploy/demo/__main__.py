@@ -39,9 +39,9 @@ def main() -> int:
         with ExitStack() as stack:
             kafka = stack.enter_context(broker())
             config = _configure(kafka.bootstrap_servers, stream)
-            stack.enter_context(demo_topics(config, SHARDS))
+            stack.enter_context(demo_topics(config, SHARDS, outlives=kafka.kind == "environment"))
             workers = stack.enter_context(Workers(FOLDER, WORKERS))
-            for url in workers.await_ready():
+            for url in workers.await_ready(SHARDS):
                 print(f"metrics: {url}", file=sys.stderr)
             return _learn_and_score(config, stream, kafka.description, workers)
     except HeadraceError as error:
@@ -52,10 +52,11 @@ def main() -> int:
 def _learn_and_score(config: Config, stream: Stream, broker_description: str, workers: Workers) -> int:
     freshness = Freshness()
     follower = Follower(config.kafka, config.model.topic, on_version=freshness.note)
-    with ThreadPoolExecutor(1) as sending:
-        began = time.monotonic()
-        sent = sending.submit(load, config, [stream.path], EventMapping(), rate=EVENTS_PER_SECOND)
-        with follower, learning_bar(stream.events) as show:
+    load(config, [stream.opening], EventMapping())  # what a follower needs to begin with: a first version
+    with follower, ThreadPoolExecutor(1) as sending:
+        following, began, before = time.time(), time.monotonic(), freshness.events
+        sent = sending.submit(load, config, [stream.rest], EventMapping(), rate=EVENTS_PER_SECOND)
+        with learning_bar(stream.events) as show:
             deadline = None
             while freshness.events + freshness.rejected < stream.events:
                 if sent.done() and deadline is None:
@@ -72,9 +73,9 @@ def _learn_and_score(config: Config, stream: Stream, broker_description: str, wo
                 progress=follower.progress(),
                 shards=SHARDS,
                 workers=WORKERS,
-                seconds=seconds,
+                events_per_second=(freshness.events - before) / seconds,
                 paced_events_per_second=EVENTS_PER_SECOND,
-                freshness_seconds=freshness.seconds(config),
+                freshness_seconds=freshness.seconds(config, following),
                 broker=broker_description,
                 stream=stream.description,
             )

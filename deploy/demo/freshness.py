@@ -48,14 +48,17 @@ class Freshness:
         with self._changed:
             self._changed.wait(seconds)
 
-    def seconds(self, config: Config) -> NDArray[np.float64]:
-        """Read the event topic once more, and give for each event how long it took to be served."""
+    def seconds(self, config: Config, since: float) -> NDArray[np.float64]:
+        """Read the event topic once more, and give for each event how long it took to be served.
+
+        Only events produced `since` count (seconds since 1970): before the follower was up nothing could be served.
+        """
         waits: list[NDArray[np.float64]] = []
         for shard, served in self._served.items():
             offsets, produced = _timestamps(config, shard)
             ends, moments = (np.array(column) for column in zip(*served, strict=True))
             first = np.searchsorted(ends, offsets, side="right")  # the first version whose next offset is past it
-            known = first < len(ends)
+            known = (first < len(ends)) & (produced >= since * 1_000)
             waits.append((moments[first[known]] - produced[known]) / 1_000)
         return np.concatenate(waits)
 

@@ -31,36 +31,47 @@ _PLANTED_FEATURES = """\
 """
 
 
+_OPENING_EVENTS = 2_000
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Events in a file, a line each, in the order of time."""
+    """Events in files, a line each, in the order of time: a few to begin with, and all others."""
 
-    path: Path
+    opening: Path
+    rest: Path
     events: int
     features: str  # their part of the configuration
     description: str
 
     def sample(self, count: int) -> list[dict[str, Any]]:
         """Give events spread evenly over the stream."""
-        with self.path.open("rb") as lines:
-            chosen = islice(lines, self.events // count - 1, None, self.events // count)
-            return [orjson.loads(line) for line in islice(chosen, count)]
+        with self.rest.open("rb") as lines:
+            step = (self.events - _OPENING_EVENTS) // count
+            return [orjson.loads(line) for line in islice(lines, step - 1, None, step)][:count]
 
 
 def movielens_or_planted(folder: Path) -> Stream:
     """Write the events into a folder; say so where they are not the real ones."""
     path = folder / "events.jsonl"
     try:
-        count = movielens.write_jsonl(path)
+        movielens.write_jsonl(path)
     except movielens.DatasetUnavailableError as error:
         print(f"demo: {error}\ndemo: the simulated stream serves instead", file=sys.stderr)
     else:
         description = "MovieLens-100K (a positive label is a rating of 4 or more)"
-        return Stream(path=path, events=count, features=_MOVIELENS_FEATURES, description=description)
+        return _parted(path, _MOVIELENS_FEATURES, description)
     planted = Planted(events=100_000)
     with path.open("wb") as file:
         for batch in planted.batches(10_000):
             file.write(b"\n".join(encode(batch)) + b"\n")
-    return Stream(
-        path=path, events=planted.events, features=_PLANTED_FEATURES, description="simulated (planted stream)"
-    )
+    return _parted(path, _PLANTED_FEATURES, "simulated (planted stream)")
+
+
+def _parted(path: Path, features: str, description: str) -> Stream:
+    lines = path.read_bytes().splitlines(keepends=True)
+    opening, rest = path.with_name("opening.jsonl"), path.with_name("rest.jsonl")
+    opening.write_bytes(b"".join(lines[:_OPENING_EVENTS]))
+    rest.write_bytes(b"".join(lines[_OPENING_EVENTS:]))
+    path.unlink()
+    return Stream(opening=opening, rest=rest, events=len(lines), features=features, description=description)

@@ -21,7 +21,7 @@ def print_table(result: Result) -> None:
         ("versions published", f"{result.versions:,}"),
         ("delta bytes", f"{result.delta_bytes:,}"),
         ("progressive log loss", f"{result.log_loss:.4f}"),
-        ("  of the best constant predictor", f"{result.constant_log_loss:.4f} ({gain:.1%} worse than ours)"),
+        ("  of the best constant predictor", f"{result.constant_log_loss:.4f} (ours is {gain:.1%} lower)"),
         ("AUC", f"{result.auc:.4f} (0.5 for a constant)"),
         ("events per second", f"{result.events_per_second:,.0f} (sent at {result.paced_events_per_second:,.0f})"),
         (
