@@ -10,8 +10,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
+FieldName = Annotated[str, Field(min_length=1)]  # of an event
 FeatureKind = Literal["categorical", "numeric", "multi", "cross"]
 Transform = Literal["identity", "log", "buckets"]
+Handed = dict[str, str | int | float | bool | SecretStr]  # to librdkafka
 
 
 class Section(BaseModel):
@@ -23,14 +25,14 @@ class Section(BaseModel):
 class Events(Section):
     """What an event looks like, and where its parts are."""
 
-    topic: Name = "interactions"
-    format: Literal["json"] = "json"
-    partition_key: str = "user"
-    label: str = "label"
-    time: str = "time"
-    time_unit: Literal["s", "ms", "us"] = "ms"
-    weight: str | None = None
-    partitioner: Literal["murmur2", "crc32"] = "murmur2"
+    topic: Name = Field("interactions", description="where they are; each partition is a shard")
+    format: Literal["json"] = Field("json", description="one JSON object a record")
+    partition_key: FieldName = Field("user", description="the field that records are keyed by; its rows are local")
+    label: FieldName = Field("label", description="the field that is predicted, then learned")
+    time: FieldName = Field("time", description="the field of the event time; the record's timestamp where it is null")
+    time_unit: Literal["s", "ms", "us"] = Field("ms", description="what the event time counts since 1970")
+    weight: str | None = Field(None, min_length=1, description="the field of the sample weight, 1 where it is null")
+    partitioner: Literal["murmur2", "crc32"] = Field("murmur2", description="of the producers; scoring follows it")
     max_bytes: int = Field(1_048_576, gt=0, description="a longer value is rejected")
     earliest_time: str = Field("1990-01-01T00:00:00Z", description="an older event time is a broken clock: rejected")
     max_future_seconds: float = Field(86_400, ge=0, description="how far past its record's timestamp an event may lie")
@@ -54,15 +56,17 @@ class Feature(Section):
     A numeric value x enters as (transform(x) - shift) / scale; `buckets` turns it into a category by its edges.
     """
 
-    kind: FeatureKind = "categorical"
-    field: str | None = Field(None, description="the event's field; the feature's own name unless given")
-    transform: Transform = "identity"
-    shift: float = 0.0
-    scale: float = Field(1.0, gt=0)
-    edges: tuple[float, ...] = ()
+    kind: FeatureKind = Field("categorical", description="multi is a list of categories; cross combines features")
+    field: str | None = Field(None, min_length=1, description="the event's field; the feature's own name unless given")
+    transform: Transform = Field("identity", description="of a number: log is sign(x) ln(1 + |x|)")
+    shift: float = Field(0.0, description="a number enters as (transform(x) - shift) / scale")
+    scale: float = Field(1.0, gt=0, description="see shift")
+    edges: tuple[float, ...] = Field((), description="where one bucket ends and the next begins, rising")
     max_values: int = Field(64, gt=0, le=65_536, description="a multi-valued field longer than this is rejected")
     of: tuple[str, ...] = Field((), description="the features that a cross combines")
-    scope: Literal["auto", "local", "shared"] = "auto"
+    scope: Literal["auto", "local", "shared"] = Field(
+        "auto", description="whose rows: auto is local for the partition key and its crosses, else shared"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -82,16 +86,16 @@ class Feature(Section):
 class Model(Section):
     """The learner: its kind, its size and its priors."""
 
-    name: Name = "interactions"
-    topic: Name = "interactions.model"
-    kind: Literal["gaussian"] = "gaussian"
-    loss: Literal["logistic", "squared"] = "logistic"
+    name: Name = Field("interactions", description="stands in every record of the model")
+    topic: Name = Field("interactions.model", description="where versions are published")
+    kind: Literal["gaussian"] = Field("gaussian", description="a Gaussian field-weighted factorization machine")
+    loss: Literal["logistic", "squared"] = Field("logistic", description="logistic wants labels from 0 to 1")
     factors: int = Field(16, ge=0, le=256, description="K; 0 is the linear special case")
-    seed: int = Field(0, ge=0, lt=2**63)
-    init_deviation: float = Field(0.05, ge=0)
-    prior_weight_precision: float = Field(2.0, gt=0)
-    prior_factor_precision: float = Field(5.0, gt=0)
-    prior_pair_precision: float = Field(1.0, gt=0)
+    seed: int = Field(0, ge=0, lt=2**63, description="of the factors that rows begin with")
+    init_deviation: float = Field(0.05, ge=0, description="standard deviation of those factors")
+    prior_weight_precision: float = Field(2.0, gt=0, description="1 / variance of a weight before any event")
+    prior_factor_precision: float = Field(5.0, gt=0, description="the same of a factor")
+    prior_pair_precision: float = Field(1.0, gt=0, description="the same of the weight of a pair of fields")
     noise_variance: float = Field(1.0, gt=0, description="of the squared loss")
 
 
@@ -136,23 +140,27 @@ class Learning(Section):
 class Kafka(Section):
     """How to reach Kafka. The three tables are handed to librdkafka, less what a guarantee hangs on."""
 
-    bootstrap_servers: str = "localhost:9092"
-    group: Name = "headrace"
-    group_protocol: Literal["classic", "consumer"] = "classic"
-    assignor: Literal["range", "cooperative-sticky"] = "cooperative-sticky"
-    instance_id: str | None = Field(None, description="static membership: a stable name for this replica")
-    session_timeout_seconds: float = Field(20, gt=0, description="classic protocol only")
+    bootstrap_servers: str = Field("localhost:9092", description="host:port of some brokers, separated by commas")
+    group: Name = Field("headrace", description="the consumer group; it owns the model")
+    group_protocol: Literal["classic", "consumer"] = Field("classic", description="consumer is the one of KIP-848")
+    assignor: Literal["range", "cooperative-sticky"] = Field(
+        "cooperative-sticky", description="by the protocol of KIP-848 this one is called uniform"
+    )
+    instance_id: str | None = Field(None, min_length=1, description="static membership: a stable name for this replica")
+    session_timeout_seconds: float = Field(
+        20, gt=0, description="how long a silent worker keeps its shards; classic protocol only"
+    )
     transaction_timeout_seconds: float = Field(10, gt=0, description="bounds how long a takeover waits")
-    client: dict[str, str | int | float | bool | SecretStr] = {}
-    consumer: dict[str, str | int | float | bool | SecretStr] = {}
-    producer: dict[str, str | int | float | bool | SecretStr] = {}
+    client: Handed = Field({}, description="settings of librdkafka for every client, by their own names")
+    consumer: Handed = Field({}, description="those of consumers")
+    producer: Handed = Field({}, description="those of producers")
 
 
 class Commit(Section):
     """When a commit is due: whichever comes first."""
 
-    interval_seconds: float = Field(1.0, gt=0)
-    max_events: int = Field(1_000_000, gt=0)
+    interval_seconds: float = Field(1.0, gt=0, description="from one to the next")
+    max_events: int = Field(1_000_000, gt=0, description="read since the last one")
 
 
 class Snapshots(Section):
@@ -165,13 +173,13 @@ class Snapshots(Section):
 class DeadLetter(Section):
     """Where bad records go, with their original bytes."""
 
-    topic: Name = "interactions.rejected"
+    topic: Name = Field("interactions.rejected", description="the dead-letter topic")
 
 
 class Run(Section):
     """The life of a worker process."""
 
-    poll_events: int = Field(10_000, ge=1, le=1_000_000)
+    poll_events: int = Field(10_000, ge=1, le=1_000_000, description="the most of one poll; it changes no bit")
     shutdown_seconds: float = Field(20, gt=0, description="from SIGTERM to the end, the last commit included")
     stall_seconds: float = Field(120, gt=0, description="without a turn of the loop: stacks are dumped, exit 6")
 
@@ -179,15 +187,15 @@ class Run(Section):
 class Metrics(Section):
     """The port of /metrics, /healthz and /readyz; 0 picks a free one."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(9464, ge=0, le=65_535)
+    host: str = Field("127.0.0.1", description="0.0.0.0 lets other machines in")
+    port: int = Field(9464, ge=0, le=65_535, description="of /metrics, /healthz and /readyz; 0 picks a free one")
 
 
 class Log(Section):
     """What is logged, to standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
+    format: Literal["text", "json"] = Field("text", description="json is one object a line")
 
 
 class Config(Learning):

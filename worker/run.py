@@ -26,6 +26,7 @@ from worker.stream.transaction import Transactions
 from worker.stream.trim import Trimmer
 
 _LOG = logging.getLogger(__name__)
+_CLOSE_SECONDS = 5.0  # an abort takes milliseconds; one that is not sent is made by the broker, when its time is up
 
 
 def run(config: Config) -> None:
@@ -56,7 +57,7 @@ def run(config: Config) -> None:
         producer = _producer(
             config, min(required.model_record_limit_bytes, required.dead_letter_limit_bytes), statistics
         )
-        stack.callback(producer.close)  # aborts a transaction that is still open
+        stack.callback(_close, producer)
         consumer = Consumer(client.consumer_settings(config) | statistics)
         writing = Writing(
             learning=config.learning,
@@ -94,6 +95,13 @@ def _producer(config: Config, limit_bytes: int, statistics: Mapping[str, object]
             f"transactions could not be initialised: {error.args[0].str()}; `headrace doctor` tells more"
         ) from error
     return producer
+
+
+def _close(producer: Producer) -> None:
+    """Close the producer, which aborts a transaction that is still open; without a broker that never returns."""
+    closing = threading.Thread(target=producer.close, name="close", daemon=True)
+    closing.start()
+    closing.join(_CLOSE_SECONDS)
 
 
 def _end_stalled(reason: str) -> None:

@@ -25,19 +25,25 @@ def check(config_path: Path | None) -> None:
 
     Exit code: 0 it is good, 2 it is not.
     """
+    from worker.events.columns import columns_of
     from worker.settings import load
     from worker.stream import client
 
     found = load(config_path, os.environ)
     client.check(found)
-    local = sum(found.is_local(name) for name in found.features)
+    for labelled in (True, False):  # to learn from, to score: no field is to be read in ways that exclude each other
+        columns_of(found.learning, labelled=labelled)
+    count, local = len(found.features), sum(found.is_local(name) for name in found.features)
     click.echo(
-        f"{config_path or 'environment'}: good; {len(found.features)} features, {local} local to their shard, "
-        f"{len(found.features) - local} shared"
+        f"{config_path or 'environment'}: good; {count} feature{'s' if count > 1 else ''}, "
+        f"{local} local to their shard, {count - local} shared"
     )
 
 
-@config.command(epilog="\b\nExamples:\n  headrace config show\n  headrace config show --json | jq .settings.kafka")
+@config.command(
+    short_help="Print every setting in force, and where it was set.",
+    epilog="\b\nExamples:\n  headrace config show\n  headrace config show --json | jq .settings.kafka",
+)
 @config_option
 @json_option
 def show(config_path: Path | None, as_json: bool) -> None:
@@ -49,7 +55,10 @@ def show(config_path: Path | None, as_json: bool) -> None:
     click.echo(rendering.as_json(loaded) if as_json else rendering.as_toml(loaded), nl=False)
 
 
-@config.command(epilog="\b\nExample:\n  headrace config example > headrace.toml")
+@config.command(
+    short_help="Print a configuration to begin with.",
+    epilog="\b\nExample:\n  headrace config example > headrace.toml",
+)
 def example() -> None:
     """Print a configuration to begin with: every setting with its default and what it means."""
     from worker.commands import rendering

@@ -9,7 +9,8 @@ from worker.commands.options import config_option, json_option
 
 
 @click.command(
-    epilog="\b\nExamples:\n  headrace doctor\n  headrace doctor --json | jq '.[] | select(.level != \"ok\")'"
+    short_help="Look whether all that a worker needs is there.",
+    epilog="\b\nExamples:\n  headrace doctor\n  headrace doctor --json | jq '.[] | select(.level != \"ok\")'",
 )
 @config_option
 @json_option

@@ -26,7 +26,7 @@ Examples:
 """
 
 
-@click.command(epilog=FOLLOW_EXAMPLES)
+@click.command(epilog=FOLLOW_EXAMPLES, short_help="Hold a live copy of the model; tell what is served.")
 @config_option
 @json_option
 @click.option("--once", is_flag=True, help="Tell what is published now, and end.")
@@ -71,7 +71,7 @@ def follow(config_path: Path | None, *, as_json: bool, once: bool, every: float)
                 return
 
 
-@click.command(epilog=SCORE_EXAMPLES)
+@click.command(epilog=SCORE_EXAMPLES, short_help="Score events with the published model.")
 @config_option
 @click.argument("events", type=click.File("rb"), default="-")
 @click.option("--batch", default=1_000, show_default=True, type=click.IntRange(min=1), help="Events scored at a time.")

@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from worker.passthrough import MASK, mask
 from worker.setting_names import PASSTHROUGH, sections
@@ -87,7 +88,12 @@ def example() -> str:
     parts = [HEAD]
     for section, kind in sections().items():
         lines = [f"# {(kind.__doc__ or '').splitlines()[0]}", f"[{section}]"]
-        lines += [_documented(section, name, kind) for name in kind.model_fields if name not in PASSTHROUGH]
+        defaults = kind()  # validated: 20 seconds are 20.0
+        lines += [
+            _documented(section, name, field, getattr(defaults, name))
+            for name, field in kind.model_fields.items()
+            if name not in PASSTHROUGH
+        ]
         parts.append("\n".join(lines) + "\n")
         if section == "events":
             parts.append(FEATURES)
@@ -96,13 +102,14 @@ def example() -> str:
     return "\n".join(parts)
 
 
-def _documented(section: str, name: str, kind: type[BaseModel]) -> str:
-    field = kind.model_fields[name]
-    note = f"  # {field.description}" if field.description else ""
-    if field.default is None:
-        return f'# {name} = ""{note}'
-    line = f"{name} = {_literal(field.default)}"
-    return f"{line if (section, name) in ACTIVE else '# ' + line}{note}"
+def _documented(section: str, name: str, field: FieldInfo, default: object) -> str:
+    if default is None:
+        return f'# {name} = ""  # {field.description}; not set by default'
+    choices = ""
+    if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) > 1:
+        choices = f" (one of {', '.join(get_args(field.annotation))})"
+    line = f"{name} = {_literal(default)}  # {field.description}{choices}"
+    return line if (section, name) in ACTIVE else f"# {line}"
 
 
 def _table(at: tuple[str, ...], values: Mapping[str, Any], origins: Mapping[str, str], note: str = "") -> Iterator[str]:

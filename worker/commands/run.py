@@ -19,7 +19,7 @@ what was not committed then is learned again by whoever takes over.
 """
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES, short_help="Learn from the event topic until stopped.")
 @config_option
 def run(config_path: Path | None) -> None:
     """Learn from the event topic, as one member of the group, until stopped."""

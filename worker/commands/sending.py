@@ -11,18 +11,18 @@ import click
 
 
 @contextmanager
-def progress_bar(total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how many events are sent, on standard error and only to a terminal; `total` may be unknown."""
+def progress_bar(total: int | None, *, doing: str = "sending", what: str = "events") -> Iterator[Callable[[int], None]]:
+    """Show how many events are done, on standard error and only to a terminal; `total` may be unknown."""
     if not sys.stderr.isatty():
-        yield lambda _events: None
+        yield lambda _done: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("sending", total=total)
-        yield lambda events: bar.advance(task, events)
+        task = bar.add_task(doing, total=total)
+        yield lambda done: bar.advance(task, done)
 
 
 def print_lines(lines: Iterable[bytes]) -> None:

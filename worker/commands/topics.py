@@ -13,7 +13,10 @@ def topics() -> None:
     """Create or check the event topic, the model topic and the dead-letter topic."""
 
 
-@topics.command(epilog="\b\nExamples:\n  headrace topics check\n  headrace topics check --json -c other.toml")
+@topics.command(
+    short_help="Tell whether they are as a worker needs them.",
+    epilog="\b\nExamples:\n  headrace topics check\n  headrace topics check --json -c other.toml",
+)
 @config_option
 @json_option
 @click.pass_context

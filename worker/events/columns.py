@@ -81,7 +81,9 @@ class Column:
 
 
 def columns_of(learning: Learning, *, labelled: bool) -> dict[str, Column]:
-    """Give the fields that are read, by name; label, time and weight only of labelled events.
+    """Give the fields that are read, by name: those of features, and what only one of the two purposes needs.
+
+    That is label, time and weight of events to learn from, and the partition key of those to score.
 
     A field may be read for several purposes; it then accepts what all of them accept, booleans excepted (true is 1
     as a label and "true" as a category). Raises ConfigurationError where nothing would be accepted.
@@ -97,6 +99,8 @@ def columns_of(learning: Learning, *, labelled: bool) -> dict[str, Column]:
         uses.setdefault(events.time, set()).add("number")
         if events.weight is not None:
             uses.setdefault(events.weight, set()).add("number")
+    else:
+        uses.setdefault(learning.events.partition_key, set()).add("category")  # it tells which shard scores the event
     return {name: Column(name=name, use=_common_use(name, of)) for name, of in uses.items()}
 
 

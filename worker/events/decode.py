@@ -20,7 +20,7 @@ __all__ = ["Decoded", "Decoder", "Reason", "Rejected"]
 class Decoded:
     """The m accepted events of n records, in their order."""
 
-    table: pa.Table  # m rows; the fields that features read
+    table: pa.Table  # m rows; the fields that features read, and the partition key where labels are not asked for
     index: NDArray[np.int64]  # [m] positions in the records handed in
     labels: NDArray[np.float32]  # [m] zeros where labels are not asked for
     weights: NDArray[np.float32]  # [m]
@@ -47,7 +47,7 @@ class Decoder:
         columns = columns_of(learning, labelled=labelled)
         self._parser = Parser(columns, learning.events.max_bytes)
         self._rules = Rules(learning, labelled=labelled)
-        self._read = list(columns_of(learning, labelled=False))
+        self._read = [name for name in columns_of(learning, labelled=False) if name in columns]
 
     def decode(self, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Decoded:
         """Decode n records.

@@ -21,10 +21,10 @@ from worker.events.partition import partition_of
 from worker.follow.shard import FollowedShard
 from worker.observe.metrics import FollowerMetrics
 from worker.quality.progress import Progress
-from worker.snapshot.manifest import Manifest
+from worker.snapshot.manifest import Manifest, learning_of
 from worker.stream.client import reader_settings
 from worker.stream.feed import Feed
-from worker.stream.tail import Tail
+from worker.stream.tail import Tail, TrimmedError
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
@@ -90,6 +90,7 @@ class Follower:
         self._stopped = threading.Event()
         self._failure: HeadraceError | None = None
         self._turned = threading.Condition()
+        self._taken: dict[int, int] = {}  # by shard: all committed before this offset is applied, or refused
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
         self._feed: Feed | None = None
         self._told: dict[tuple[Counter, int], int] = {}
@@ -99,7 +100,7 @@ class Follower:
         self._feed = Feed(self._settings, self.topic)
         partitions = self._feed.partitions()
         first = self._first_manifest(partitions, wait_seconds)
-        self.learning = Learning.model_validate(first.learning)
+        self.learning = learning_of(first)
         self._decoder = Decoder(self.learning, labelled=False)
         self._features = Features(self.learning)
         self._shards = {shard: FollowedShard(first.model, shard, self.learning) for shard in range(partitions)}
@@ -141,7 +142,7 @@ class Follower:
         ends = {shard: feed.end(shard) for shard in self._shards}
 
         def read() -> bool:
-            return self._failure is not None or all(feed.read_to.get(shard, -1) >= end for shard, end in ends.items())
+            return self._failure is not None or all(self._taken.get(shard, -1) >= end for shard, end in ends.items())
 
         with self._turned:
             done = self._turned.wait_for(read, wait_seconds)
@@ -209,7 +210,7 @@ class Follower:
         while True:
             for shard in range(partitions):
                 with Tail(self._settings, self.topic, shard) as tail:
-                    found = tail.last_manifest()
+                    found = tail.last_manifest(readable=True)
                 if found is not None:
                     return found[0]
             if time.monotonic() > deadline:
@@ -224,7 +225,7 @@ class Follower:
         if self._feed is None:
             return
         with Tail(self._settings, self.topic, shard) as tail:
-            found = tail.last_manifest()
+            found = tail.last_manifest(readable=True)  # one that is damaged is met on the way, and told
             offset = found[0].bases[-1].offset if found is not None else tail.bounds()[0]
         self._feed.start(shard, offset)
 
@@ -257,12 +258,22 @@ class Follower:
                     feed.start(shard, resync.offset)
                     moved.add(shard)
         for shard in list(feed.trimmed):
-            _LOG.info("shard %d was trimmed meanwhile, reading anew", shard, extra={"action": "resync", "shard": shard})
-            self._shards[shard].restart()
-            self._resync(shard)
+            self._reread(shard)
         self._tell()
         with self._turned:
+            self._taken = {shard: at for shard, at in feed.read_to.items() if shard not in feed.trimmed}
             self._turned.notify_all()
+
+    def _reread(self, shard: int) -> None:
+        """Begin a shard anew whose next record was trimmed; where that does not succeed, the next turn tries again."""
+        _LOG.info("shard %d was trimmed meanwhile, reading anew", shard, extra={"action": "resync", "shard": shard})
+        try:
+            self._resync(shard)
+        except (BrokerUnreachableError, TrimmedError) as error:
+            _LOG.warning("shard %d: %s", shard, error, extra={"action": "resync", "shard": shard})
+        else:
+            self._shards[shard].resyncs += 1
+            self._shards[shard].restart()
 
     def _tell(self) -> None:
         if self._metrics is None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from confluent_kafka import Message
 
 from worker.config import Learning
-from worker.errors import CorruptSnapshotError
+from worker.errors import IncompatibleDataError
 from worker.model.batch import Entries
 from worker.model.gaussian import Scores
 from worker.quality.progress import Progress
 from worker.snapshot.assembler import Assembler, Version
-from worker.snapshot.lineage import apply, verify
-from worker.snapshot.manifest import Manifest
+from worker.snapshot.lineage import GapError, advance, apply, verify
+from worker.snapshot.manifest import Manifest, describe, differences, learning_of
 from worker.snapshot.records import read
 from worker.snapshot.state import ShardState
 
@@ -28,19 +28,25 @@ class Resync:
 
 
 class FollowedShard:
-    """The live copy of a shard. One thread takes records, any thread scores."""
+    """The live copy of a shard. One thread takes records, any thread scores.
+
+    A version that is damaged, does not follow, or is of a format or of settings that this follower does not know, is
+    refused: the last good one goes on being served, `damage` says why, and the next base heals it.
+    """
 
     def __init__(self, model: str, shard: int, learning: Learning) -> None:
         self.shard = shard
         self.damage: str | None = None  # why the last version read is not served
         self.gaps = self.corruptions = self.resyncs = 0
         self._learning = learning
+        self._described = describe(learning)
         self._assembler = Assembler(model, shard)
         self._lock = threading.Lock()
         self._serving: tuple[ShardState, Manifest] | None = None
         self._building: ShardState | None = ShardState.fresh(shard, learning)
+        self._built_from = 0  # the first version that `_building` took
         self._prior = ShardState.fresh(shard, learning)
-        self._damaged_at = -1
+        self._damaged_at = -1  # a base that begins after this offset has nothing of the damage in it
 
     @property
     def manifest(self) -> Manifest | None:
@@ -49,37 +55,34 @@ class FollowedShard:
         return serving[1] if serving else None
 
     def take(self, message: Message) -> Resync | None:
-        """Take the next record of the partition.
-
-        Raises:
-            IncompatibleDataError: it is of a format that this release does not know.
-        """
+        """Take the next record of the partition; where the answer is a `Resync`, go on reading from there."""
         try:
             version = self._assembler.feed(read(message.value(), message.headers()), message.offset())
-        except CorruptSnapshotError as error:
+        except IncompatibleDataError as error:
             self._assembler.drop()
             self._refuse(error, message.offset())
             return None
         if version is None:
             return None
-        if self.damage is not None:
-            return self._heal(version)
-        try:
-            self._apply(version)
-        except CorruptSnapshotError as error:
-            self._refuse(error, version.manifest_offset)
-        return None
+        if self.damage is None:
+            try:
+                self._apply(version)
+            except GapError as error:
+                self._refuse(error, version.offset - 1)
+            except IncompatibleDataError as error:
+                self._refuse(error, version.manifest_offset)
+        return None if self.damage is None else self._heal(version)
 
     def restart(self) -> None:
         """Begin anew, at a base; what is served goes on being served until the new copy is whole."""
         self.damage = None
         self._assembler.drop()
-        self._building = ShardState.fresh(self.shard, self._learning)
+        self._building, self._built_from = ShardState.fresh(self.shard, self._learning), 0
 
     def predict(self, entries: Entries) -> tuple[Scores, int]:
         """Score entries with the version served now; gives it too, 0 where none is yet."""
         with self._lock:
-            state, version = (self._serving[0], self._serving[0].version) if self._serving else (self._prior, 0)
+            state, version = (self._serving[0], self._serving[1].version) if self._serving else (self._prior, 0)
             return state.model.predict(entries), version
 
     def progress(self) -> Progress:
@@ -90,21 +93,28 @@ class FollowedShard:
 
     def _apply(self, version: Version) -> None:
         manifest = version.manifest
-        building = self._building
-        if building is None and self._serving is not None:
+        found = differences(describe(learning_of(manifest)), self._described)
+        if found:
+            raise IncompatibleDataError(
+                f"shard {self.shard}: version {manifest.version} was learned with other settings, start the follower "
+                "anew: " + "; ".join(found)
+            )
+        if self._building is not None:
+            self._build(self._building, version)
+        elif self._serving is not None:
             state = self._serving[0]
-            if manifest.version <= state.version:
-                return  # read again after a resync
             with self._lock:  # readers see the version before or after, never between
-                apply(state, version)
-                verify(state, manifest)
+                advance(state, version)
                 self._serving = state, manifest
-        elif building is not None:
-            apply(building, version)
-            if manifest.bases and manifest.version >= manifest.bases[-1].completed:
-                verify(building, manifest)
-                with self._lock:
-                    self._serving, self._building = (building, manifest), None
+
+    def _build(self, building: ShardState, version: Version) -> None:
+        apply(building, version)
+        manifest = version.manifest
+        self._built_from = self._built_from or manifest.version
+        if any(base.version >= self._built_from for base in manifest.bases):  # one of them was read whole
+            verify(building, manifest)
+            with self._lock:
+                self._serving, self._building = (building, manifest), None
 
     def _heal(self, version: Version) -> Resync | None:
         bases = version.manifest.bases
@@ -118,13 +128,16 @@ class FollowedShard:
         self.restart()
         return Resync(offset=bases[-1].offset)
 
-    def _refuse(self, error: CorruptSnapshotError, offset: int) -> None:
-        served = self.manifest.version if self.manifest else 0
-        if "missing" in str(error):
+    def _refuse(self, error: IncompatibleDataError, offset: int) -> None:
+        if isinstance(error, GapError):
             self.gaps += 1
         else:
             self.corruptions += 1
-        self.damage, self._damaged_at = str(error), offset
+        self._damaged_at = offset
+        if self.damage is not None:
+            return  # told already: until a base heals the first damage, nothing new is served
+        self.damage = str(error)
         _LOG.error(
-            "%s. Serving version %d until the next base", error, served, extra={"action": "refuse", "shard": self.shard}
-        )
+            "%s. Serving version %d until the next base",
+            error, self.manifest.version if self.manifest else 0, extra={"action": "refuse", "shard": self.shard},
+        )  # fmt: skip

@@ -41,7 +41,7 @@ def exp(x: float) -> float:
 
 @njit(cache=True, nogil=True)
 def log(x: float) -> float:
-    """Natural logarithm of a positive, finite x, within 2 units in the last place."""
+    """Natural logarithm of a positive, finite x, within 4 units in the last place."""
     m, e = math.frexp(x)
     if m < _SQRT_HALF:
         m, e = m * 2.0, e - 1

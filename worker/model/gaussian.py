@@ -188,20 +188,21 @@ def _pass(
         if not learn:
             continue
         weight = weights[n]
-        if not (abs(f) < _LARGEST_LOGIT and variance < _LARGEST_VARIANCE):  # not a number fails both
-            unstable += 1
-            continue
-        if weight == zero:
-            continue
         precision = p * (one - p) if logistic else noise_precision
         h = weight * precision
         g = weight * (p - labels[n]) if logistic else h * (p - labels[n])
         step = g / (one + h * variance)
+        # Not a number fails all. No mean moves by more than |step| sqrt(variance / precision), so none overflows.
+        if not (abs(f) < _LARGEST_LOGIT and variance < _LARGEST_VARIANCE and abs(step) < _LARGEST_LOGIT):
+            unstable += 1
+            continue
+        if weight == zero:
+            continue
         for s in range(active):
             i = present[s]
             for a in range(starts[n * F + i], starts[n * F + i + 1]):
                 row, x = rows[a], values[a]
-                move, hxx = step * x, h * x * x
+                move, hxx = step * x, min(h * x * x, _LARGEST_PRECISION)  # times zero, infinity is not a number
                 parameters[row, WEIGHT] -= move / parameters[row, WEIGHT_PRECISION]
                 parameters[row, WEIGHT_PRECISION] = min(parameters[row, WEIGHT_PRECISION] + hxx, _LARGEST_PRECISION)
                 if K > 0:

@@ -7,6 +7,8 @@ other `extra` fields are printed after the message. Nothing here hides secrets: 
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
@@ -61,6 +63,41 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
         return json.dumps(told, default=str, ensure_ascii=False)
+
+
+class Sparing(logging.Filter):
+    """Lets one record of a kind pass in a while, and says how many like it were left out.
+
+    librdkafka tells every failed connection attempt: a broker that is down would fill the disk with the same line.
+
+    Args:
+        kind: what makes two records alike.
+        seconds: how long the others of a kind are left out.
+        clock: seconds that only ever rise.
+    """
+
+    def __init__(
+        self,
+        kind: Callable[[logging.LogRecord], object],
+        seconds: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._kind, self._seconds, self._clock = kind, seconds, clock
+        self._passed: dict[object, float] = {}
+        self._left_out: dict[object, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record passes."""
+        kind, now = self._kind(record), self._clock()
+        if now - self._passed.get(kind, -self._seconds) < self._seconds:
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+            return False
+        self._passed[kind] = now
+        left_out = self._left_out.pop(kind, 0)
+        if left_out:
+            record.left_out = left_out
+        return True
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

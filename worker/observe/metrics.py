@@ -46,6 +46,7 @@ class WorkerMetrics:
         # What was read and learned.
         self.events = counter("events", "Valid events learned from", "shard")
         self.rejected = counter("rejected", "Bad records sent to the dead-letter topic", "shard", "reason")
+        self.unstable = counter("unstable", "Events scored and not learned: a step would have overflowed", "shard")
         # Progressive validation: each event is predicted before it is learned. Sums, so that any window can be had.
         self.progressive_loss_sum = counter("progressive_loss_sum", "Weighted sum of the losses", "shard")
         self.progressive_loss_count = counter("progressive_loss_count", "Events in the sum of losses", "shard")

@@ -40,9 +40,7 @@ class Progress:
 
     def __add__(self, other: "Progress") -> "Progress":
         """Add up two shards."""
-        return Progress(
-            logistic=self.logistic, sums=self.sums + other.sums, histogram=self.histogram + other.histogram
-        )
+        return Progress(logistic=self.logistic, sums=self.sums + other.sums, histogram=self.histogram + other.histogram)
 
     @property
     def events(self) -> int:

@@ -30,19 +30,30 @@ class Assembler:
         self.shard = shard
         self._data: list[Record] = []
         self._offset = 0
+        self._dropping = False
+
+    @property
+    def begun(self) -> int | None:
+        """Number of the version of which some records have come, and not yet the manifest."""
+        return self._data[0].version if self._data else None
 
     def feed(self, record: Record, offset: int) -> Version | None:
         """Take the next record; gives a version when it closes one.
 
         Raises:
-            CorruptSnapshotError: the version it closes is not whole. The next version can be read all the same.
+            CorruptSnapshotError: the version it closes is not whole, or it belongs elsewhere. The next version can be
+                read all the same.
         """
         if record.model != self.model or record.shard != self.shard:
             self._data = []
             raise CorruptSnapshotError(
-                f"record {record.key.decode()} lies in partition {self.shard} of the model {self.model}: "
+                f"{record.name} of the model {record.model} lies in partition {self.shard} of the model {self.model}: "
                 "who else writes to this topic?"
             )
+        if self._dropping:
+            self._dropping = record.sequence != 0 and record.kind is not Kind.MANIFEST
+            if record.sequence != 0:
+                return None  # of the version that is given up
         if self._data and self._data[0].version != record.version:
             self._data = []  # the version before was cut off at the start of what we read, or lost its manifest
         if record.kind is not Kind.MANIFEST:
@@ -57,7 +68,7 @@ class Assembler:
         if told != read:
             raise CorruptSnapshotError(
                 f"version {manifest.version} of shard {self.shard} has {len(told)} data records by its manifest, "
-                f"{len([part for part in told if part not in read])} of them are missing or changed"
+                f"{len(read)} came, {len([part for part in told if part not in read])} are missing or changed"
             )
         return Version(
             manifest=manifest,
@@ -68,5 +79,5 @@ class Assembler:
         )
 
     def drop(self) -> None:
-        """Forget a version begun: a record of it could not be read."""
-        self._data = []
+        """Give up the version begun, since a record of it could not be read: what is left of it is passed over."""
+        self._data, self._dropping = [], True

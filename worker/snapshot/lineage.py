@@ -6,33 +6,27 @@ are at m, and any later change of them lies in a later delta. So reading everyth
 whole shard at any version from the last part on, and no commit ever waits for a copy of the whole table.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 
 from worker.config import Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.model.table import Rows
-from worker.quality.progress import BINS
 from worker.snapshot.assembler import Version
-from worker.snapshot.manifest import Base, Input, Manifest, RecordSum, State, describe, differences
-from worker.snapshot.records import (
-    Kind,
-    Record,
-    checksum,
-    decode,
-    decode_rows,
-    encode,
-    encode_rows,
-    row_bytes,
-    rows_per_record,
-    split,
-)
+from worker.snapshot.contents import Contents, contents_of, pair_columns, progress_columns
+from worker.snapshot.manifest import Base, Input, Manifest, RecordSum, State, describe, differences, learning_of
+from worker.snapshot.records import Kind, Record, checksum, encode, encode_rows, row_bytes, rows_per_record, split
 from worker.snapshot.state import ShardState, Sweep
 
 # Below this a base is not worth its records: a restore reads that much in a few milliseconds.
 _SMALLEST_BASE_BYTES = 1_048_576
+_FRAME_BYTES = 2_048  # what a record takes beside its value: key, headers, and Kafka's own
+
+
+class GapError(CorruptSnapshotError):
+    """A version does not follow the one before: what is missing is gone, the version itself may be whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +57,15 @@ class Sealed:
         self.data: list[Record] = []
         self._rows: list[int] = []
         touched = state.model.table.touched()
-        if not np.isfinite(touched.parameters).all():
+        if not (np.isfinite(touched.parameters).all() and np.isfinite(state.model.pair_means).all()):
             raise CorruptSnapshotError(
                 f"shard {state.shard} holds parameters that are not finite: nothing was published"
             )
         self._digest = state.digest()
         self._sweep, part = self._next_part()
         per_record = rows_per_record(writing.learning.model.factors, writing.record_limit_bytes)
-        self._add(Kind.PAIRS, encode(_pairs(state)), 0)
-        self._add(Kind.PROGRESS, encode(_progress(state)), 0)
+        self._add(Kind.PAIRS, encode(pair_columns(state)), 0)
+        self._add(Kind.PROGRESS, encode(progress_columns(state.progress)), 0)
         for piece in split(touched, per_record):
             self._add(Kind.ROWS, encode_rows(piece), len(piece))
         for piece in split(part, per_record):
@@ -91,7 +85,7 @@ class Sealed:
                 self._sweep = replace(self._sweep, offset=first_offset)
             if self._sweep.offset is None:
                 raise ValueError("a version that starts a base names the offset of its first record")
-            if self._sweep.next_row >= len(state.model.table):
+            if self._sweep.done:
                 bases.append(Base(version=self._sweep.version, completed=self.version, offset=self._sweep.offset))
         self._manifest = Manifest(
             model=writing.learning.model.name,
@@ -130,22 +124,22 @@ class Sealed:
         state.bases = list(self._manifest.bases)
         begins = sweep is not None and sweep.version == self.version
         state.bytes_since_base = (0 if begins else state.bytes_since_base) + delta_bytes(self._manifest)
-        state.sweep = None if sweep is None or sweep.next_row >= len(state.model.table) else sweep
+        state.sweep = None if sweep is None or sweep.done else sweep
         return self._manifest
 
     def _next_part(self) -> tuple[Sweep | None, Rows]:
         """Decide how much of a base goes with this version."""
         state, table = self._state, self._state.model.table
         if self.version == 1:
-            return Sweep(version=1, next_row=len(table)), table.part(0, 0)  # the first delta is the whole shard
+            return Sweep(version=1, stop_row=0), table.part(0, 0)  # the first delta is the whole shard
         size_bytes = len(table) * row_bytes(self._writing.learning.model.factors)
         sweep = state.sweep
         if sweep is None:
             if state.bytes_since_base <= max(size_bytes, _SMALLEST_BASE_BYTES):
                 return None, table.part(0, 0)
-            sweep = Sweep(version=self.version)
+            sweep = Sweep(version=self.version, stop_row=len(table))
         rows = max(1, self._writing.base_part_bytes // row_bytes(self._writing.learning.model.factors))
-        part = table.part(sweep.next_row, sweep.next_row + rows)
+        part = table.part(sweep.next_row, min(sweep.next_row + rows, sweep.stop_row))
         return replace(sweep, next_row=sweep.next_row + len(part)), part
 
     def _add(self, kind: Kind, value: bytes, rows: int) -> None:
@@ -153,6 +147,11 @@ class Sealed:
         self._rows.append(rows)
 
     def _record(self, kind: Kind, value: bytes) -> Record:
+        if len(value) + _FRAME_BYTES > self._writing.record_limit_bytes:
+            raise IncompatibleDataError(
+                f"max.message.bytes = {self._writing.record_limit_bytes} of the model topic does not hold a record of "
+                f"{len(value)} bytes ({kind}): raise it"
+            )
         return Record(
             kind=kind, model=self._writing.learning.model.name, shard=self._state.shard, version=self.version,
             sequence=len(self.data), value=value, checksum=checksum(value),
@@ -162,37 +161,38 @@ class Sealed:
 def apply(state: ShardState, version: Version) -> None:
     """Move a state to the next version, or a fresh state to the first version of a base.
 
+    The rows that it carries count as touched until the state is verified.
+
     Raises:
-        CorruptSnapshotError: the version does not follow, or a record cannot be read.
+        GapError: the version does not follow.
+        CorruptSnapshotError, IncompatibleDataError: a record cannot be read. The state has not changed.
     """
-    manifest = version.manifest
-    if state.version:
-        if manifest.version != state.version + 1:
-            raise CorruptSnapshotError(
-                f"shard {state.shard}: version {manifest.version} follows {state.version}, "
-                f"{manifest.version - state.version - 1} are missing between them"
-            )
-        if manifest.parent_chain != state.chain:
-            raise CorruptSnapshotError(
-                f"shard {state.shard}: version {manifest.version} was made from another version {state.version} "
-                f"than ours ({manifest.parent_chain} is not {state.chain}): the chain is forked"
-            )
-    factors = state.model.settings.prior.factors
-    for record in version.data:
-        if record.kind in (Kind.ROWS, Kind.BASE):
-            state.model.table.put(decode_rows(record.value, factors))
-        elif record.kind is Kind.PAIRS:
-            _take_pairs(state, record)
-        elif record.kind is Kind.PROGRESS:
-            _take_progress(state, record)
-    state.model.unstable = manifest.state.unstable
-    state.rejected.clear()
-    state.rejected.update(manifest.state.rejected)
-    state.watermark = manifest.watermark
-    state.next_offset = manifest.input.next_offset
-    state.version, state.chain, state.bases = manifest.version, version.chain, list(manifest.bases)
-    state.sweep = None
-    state.bytes_since_base += delta_bytes(manifest)
+    _require_next(state, version.manifest)
+    _take(state, version, contents_of(version, state))
+
+
+def advance(state: ShardState, version: Version) -> None:
+    """Move a whole state to the next version and verify it.
+
+    Raises:
+        GapError, CorruptSnapshotError, IncompatibleDataError: the version is not what its writer made. The state
+            predicts as before, and is good for nothing else any more.
+    """
+    _require_next(state, version.manifest)
+    contents = contents_of(version, state)
+    model, before = state.model, (state.version, state.chain, state.progress)
+    # What a value never seen counts with is its prior, so a row that is set back to it is as good as absent.
+    rows = [replace(part, parameters=model.table.gather(part.keys)) for part in contents.rows]
+    pairs = model.pair_means.copy(), model.pair_precisions.copy()
+    _take(state, version, contents)
+    try:
+        verify(state, version.manifest)
+    except CorruptSnapshotError:
+        for part in rows:
+            model.table.put(part)
+        model.pair_means, model.pair_precisions = pairs
+        state.version, state.chain, state.progress = before
+        raise
 
 
 def verify(state: ShardState, manifest: Manifest) -> None:
@@ -215,7 +215,7 @@ def require_same_learning(manifest: Manifest, learning: Learning, group: str) ->
     Raises:
         IncompatibleDataError: saying which settings differ.
     """
-    found = differences(manifest.learning, describe(learning))
+    found = differences(describe(learning_of(manifest)), describe(learning))
     if found:
         raise IncompatibleDataError(
             f"the model {manifest.model} in {learning.model.topic} was learned with other settings:\n  "
@@ -234,30 +234,35 @@ def delta_bytes(manifest: Manifest) -> int:
     return sum(part.bytes for part in manifest.records if part.kind is not Kind.BASE)
 
 
-def _pairs(state: ShardState) -> dict[str, pa.Array]:
-    left, right = np.triu_indices(len(state.model.pair_means), 1)
-    return {
-        "left": pa.array(left.astype(np.int32)),  # field numbers: 0 is the bias, then the features in their order
-        "right": pa.array(right.astype(np.int32)),
-        "weight": pa.array(state.model.pair_means[left, right]),
-        "weight_precision": pa.array(state.model.pair_precisions[left, right]),
-    }
+def _require_next(state: ShardState, manifest: Manifest) -> None:
+    if not state.version:
+        return  # fresh: any version may be the first
+    if manifest.version != state.version + 1:
+        missing = manifest.version - state.version - 1
+        raise GapError(
+            f"shard {state.shard}: version {manifest.version} came after {state.version}, "
+            + (f"{missing} missing between them" if missing > 0 else "the versions do not rise")
+        )
+    if manifest.parent_chain != state.chain:
+        raise GapError(
+            f"shard {state.shard}: version {manifest.version} was made from another version {state.version} "
+            f"than ours ({manifest.parent_chain} is not {state.chain}): the chain is forked"
+        )
 
 
-def _take_pairs(state: ShardState, record: Record) -> None:
-    columns = decode(record.value, ["left", "right", "weight", "weight_precision"])
-    left, right = columns["left"].to_numpy(), columns["right"].to_numpy()
-    state.model.pair_means[left, right] = columns["weight"].to_numpy()
-    state.model.pair_precisions[left, right] = columns["weight_precision"].to_numpy()
-
-
-def _progress(state: ShardState) -> dict[str, pa.Array]:
-    sums = pa.FixedSizeListArray.from_arrays(pa.array(state.progress.sums), len(state.progress.sums))
-    histogram = pa.FixedSizeListArray.from_arrays(pa.array(state.progress.histogram.ravel()), 2 * BINS)
-    return {"sums": sums, "histogram": histogram}
-
-
-def _take_progress(state: ShardState, record: Record) -> None:
-    columns = decode(record.value, ["sums", "histogram"])
-    state.progress.sums = columns["sums"].flatten().to_numpy(zero_copy_only=False).copy()
-    state.progress.histogram = columns["histogram"].flatten().to_numpy(zero_copy_only=False).reshape(2, BINS).copy()
+def _take(state: ShardState, version: Version, contents: Contents) -> None:
+    manifest, model = version.manifest, state.model
+    for rows in contents.rows:
+        model.table.put(rows)
+    for pairs in contents.pairs:
+        model.pair_means[pairs.left, pairs.right] = pairs.means
+        model.pair_precisions[pairs.left, pairs.right] = pairs.precisions
+    for progress in contents.progress:
+        state.progress = progress
+    model.unstable = manifest.state.unstable
+    state.rejected = Counter(manifest.state.rejected)
+    state.watermark = manifest.watermark
+    state.next_offset = manifest.input.next_offset
+    state.version, state.chain, state.bases = manifest.version, version.chain, list(manifest.bases)
+    state.sweep = None
+    state.bytes_since_base += delta_bytes(manifest)

@@ -6,7 +6,7 @@ import xxhash
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from worker.config import Learning
-from worker.errors import CorruptSnapshotError
+from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.snapshot.records import FORMAT, Kind
 
 # Where a topic is called, or where a shard without a model starts, does not decide what is learned from an event.
@@ -100,6 +100,22 @@ class Manifest(_Part):
 def describe(learning: Learning) -> dict[str, Any]:
     """Give the learning part of a configuration as it stands in manifests."""
     return learning.model_dump(mode="json", include={"events", "features", "model"})
+
+
+def learning_of(manifest: Manifest) -> Learning:
+    """Give the settings that a version was learned with.
+
+    Raises:
+        IncompatibleDataError: there are some that this release does not know.
+    """
+    try:
+        return Learning.model_validate(manifest.learning)
+    except ValidationError as error:
+        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise IncompatibleDataError(
+            f"version {manifest.version} of shard {manifest.shard} was learned with settings that this release does "
+            f"not know, upgrade headrace: {'; '.join(found)}"
+        ) from error
 
 
 def differences(written: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -51,6 +51,12 @@ class Record:
         return f"{self.model}/{self.shard}/{self.version}/{last}".encode()
 
     @property
+    def name(self) -> str:
+        """Give the record's name for people."""
+        what = "the manifest" if self.kind is Kind.MANIFEST else f"record {self.sequence} ({self.kind})"
+        return f"{what} of version {self.version} of shard {self.shard}"
+
+    @property
     def headers(self) -> list[tuple[str, bytes]]:
         """What the record says of itself."""
         return [
@@ -77,7 +83,7 @@ def read(value: bytes | None, headers: list[tuple[str, bytes]] | None) -> Record
         IncompatibleDataError: it is of a format that this release does not know, or not one of ours.
         CorruptSnapshotError: its bytes are not those of its checksum.
     """
-    said = dict(headers or [])
+    said = {name: content or b"" for name, content in headers or []}
     try:
         written = int(said["headrace-format"])
     except (KeyError, ValueError):
@@ -102,7 +108,7 @@ def read(value: bytes | None, headers: list[tuple[str, bytes]] | None) -> Record
         raise CorruptSnapshotError(f"a record of the model topic has a damaged header: {error}") from error
     if checksum(record.value) != record.checksum:
         raise CorruptSnapshotError(
-            f"record {record.key.decode()} does not match its checksum {record.checksum}: its bytes were changed"
+            f"{record.name} does not match its checksum {record.checksum}: its bytes were changed"
         )
     return record
 
@@ -141,7 +147,8 @@ def encode_rows(rows: Rows) -> bytes:
 
 def decode_rows(value: bytes, factors: int) -> Rows:
     """Read rows of K = `factors` back, bit for bit."""
-    columns = decode(value, ["key", "seen", "weight", "weight_precision", "factor_precision"])
+    needed = ["key", "seen", "weight", "weight_precision", "factor_precision"]
+    columns = decode(value, [*needed, "factors"] if factors else needed)
     n = len(columns["key"])
     parameters = np.empty((n, FACTORS + factors), np.float32)
     parameters[:, WEIGHT] = columns["weight"]
@@ -173,7 +180,7 @@ def decode(value: bytes, needed: list[str]) -> dict[str, pa.Array]:
     """
     try:
         table = pa.ipc.open_stream(value).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise CorruptSnapshotError(f"a data record is not an Arrow stream: {error}") from error
     for name in needed:
         if name not in table.column_names:

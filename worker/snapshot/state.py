@@ -14,11 +14,20 @@ from worker.snapshot.manifest import Base
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A base on its way: row numbers from `next_row` on are still to be sent."""
+    """A base on its way: the rows from number `next_row` to `stop_row` are still to be sent.
+
+    Rows added since it began lie in the deltas: a base that ran after them might never be complete.
+    """
 
     version: int  # the first that carries a part
+    stop_row: int
     offset: int | None = None  # of that version's first record, known once it is written
     next_row: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Tell whether all of it is sent."""
+        return self.next_row >= self.stop_row
 
 
 @dataclass(kw_only=True)

@@ -22,6 +22,8 @@ from worker.stream.restore import Restored, restore
 
 _LOG = logging.getLogger(__name__)
 _RESTORES_AT_ONCE = 2  # more would take the cores from learning
+# The client has not begun to fetch the partition, or has not ended since it last did.
+_NOT_YET = (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS)  # noqa: SLF001 - the client's public constants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ class Assignment:
     ) -> None:
         self.owned: dict[int, Owned] = {}
         self._restoring: dict[int, _Restoring] = {}
+        self._joined = False
         self._config, self._consumer, self._partitions = config, consumer, partitions
         self._admin, self._commit, self._report = admin, commit, report
         self._pool = ThreadPoolExecutor(_RESTORES_AT_ONCE, thread_name_prefix="restore")
@@ -62,8 +65,8 @@ class Assignment:
 
     @property
     def settled(self) -> bool:
-        """Tell whether every shard given to us is being learned."""
-        return not self._restoring
+        """Tell whether we are a member, and every shard given to us is being learned."""
+        return self._joined and not self._restoring
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -95,11 +98,12 @@ class Assignment:
         self._restore(shards)
 
     def close(self) -> None:
-        """Stop restoring."""
-        self._forget(list(self._restoring))
+        """Own nothing any more, and stop restoring. What is not committed by now will be learned by the next owner."""
+        self._forget([*self.owned, *self._restoring])
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._joined = True  # with no shard at all too: there may be more members than partitions
         self._report.metrics.rebalances.labels("assigned").inc()
         shards = [partition.partition for partition in partitions]
         _LOG.info("assigned shards %s", shards, extra={"action": "assign"})
@@ -124,6 +128,7 @@ class Assignment:
         self._give_up(consumer, partitions, "revoke")
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._joined = False
         self._report.metrics.rebalances.labels("lost").inc()
         self._give_up(consumer, partitions, "lost")
 
@@ -157,7 +162,7 @@ class Assignment:
         try:
             self._consumer.seek(place)
         except KafkaException as error:
-            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - the client's public constant
+            if error.args[0].code() in _NOT_YET:
                 return False
             raise
         self._consumer.resume([place])

@@ -15,11 +15,14 @@ from pydantic import SecretStr
 
 from worker.config import Config, Kafka
 from worker.errors import BrokerUnreachableError, ConfigurationError
+from worker.observe.log import Sparing
 from worker.passthrough import NAMES, mask
 
 Settings = dict[str, Any]
 
 _LOG = logging.LoggerAdapter(logging.getLogger("worker.stream.librdkafka"), {"action": "librdkafka"})
+# The client's first word names the facility: "FAIL", "ERROR", "GETPID".
+_LOG.logger.addFilter(Sparing(lambda record: (record.levelno, record.getMessage().partition(" ")[0])))
 
 # Names that the Python client takes for itself, and that a configuration file cannot give a value for.
 _NOT_LIBRDKAFKA: Final = frozenset({"logger", "default.topic.config", "on_delivery", "on_commit", "oauth_cb"})
@@ -86,6 +89,8 @@ def reader_settings(kafka: Kafka) -> Settings:
     """
     settings = _common(kafka) | _CONSUMER
     settings["fetch.message.max.bytes"] = 8_388_608  # a restore reads megabytes of one partition: fewer round trips
+    # How long the broker ponders before it says that there is no more: a restore of a small shard is mostly that.
+    settings["fetch.wait.max.ms"] = 20
     settings |= _plain(kafka.client) | _plain(kafka.consumer)
     return settings | {
         "bootstrap.servers": kafka.bootstrap_servers,

@@ -5,8 +5,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import BrokerUnreachableError, IncompatibleDataError
+from worker.stream.polling import take
 
-_READ = 1_000
+_READ = 1_000  # messages at once
 _REQUEST_SECONDS = 10.0
 
 
@@ -70,7 +71,7 @@ class Feed:
     def poll(self, timeout_seconds: float) -> list[Message]:
         """Give the next records of any partition; `read_to` and `trimmed` change meanwhile."""
         messages = []
-        for message in self._consumer.consume(_READ, timeout_seconds):
+        for message in take(self._consumer, _READ, timeout_seconds):
             error = message.error()
             if error is None:
                 messages.append(message)

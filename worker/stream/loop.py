@@ -8,7 +8,7 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from worker.config import Config
-from worker.errors import HeadraceError
+from worker.errors import FencedError, HeadraceError
 from worker.observe.health import Health
 from worker.pipeline import Pipeline
 from worker.snapshot.manifest import Manifest
@@ -16,7 +16,7 @@ from worker.stream.assignment import Assignment
 from worker.stream.owned import Owned
 from worker.stream.polling import by_shard, columns
 from worker.stream.report import Report
-from worker.stream.transaction import AbortedError, Transactions
+from worker.stream.transaction import AbortedError, RefusedError, Transactions
 from worker.stream.trim import Trimmer
 
 _LOG = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Loop:
         while not stopped():
             self._health.beat()
             self._assignment.begin_restored()
-            self._health.set_ready(self._assignment.settled, "restoring shards")
+            self._health.set_ready(self._assignment.settled, "joining the group, or restoring shards")
             for shard, messages in self.poll().items():
                 if shard in self._assignment.owned:
                     self.learn(self._assignment.owned[shard], messages)
@@ -93,9 +93,14 @@ class Loop:
             return
         try:
             manifests = self._transactions.commit(moved, self._config.kafka.transaction_timeout_seconds)
-        except AbortedError as error:
-            self._go_back(error)
+        except (RefusedError, AbortedError) as error:
+            self._put_up_with(error)
+            if isinstance(error, AbortedError):
+                self._assignment.rewind()
             return
+        except FencedError:
+            self._report.fenced()
+            raise
         self._aborts = 0
         self._report.committed(moved, manifests, self._clock() - began)
         self._trim(manifests)
@@ -105,13 +110,15 @@ class Loop:
         self._assignment.close()
         self._consumer.close()
 
-    def _go_back(self, error: AbortedError) -> None:
+    def _put_up_with(self, error: HeadraceError) -> None:
         self._aborts += 1
         self._report.aborted()
-        _LOG.warning("%s; going back to the last commit", error, extra={"action": "abort"})
+        then = (
+            "going back to the last commit" if isinstance(error, AbortedError) else "it goes out with the next commit"
+        )
+        _LOG.warning("%s; %s", error, then, extra={"action": "abort"})
         if self._aborts >= _MOST_ABORTS:
             raise HeadraceError(f"{self._aborts} transactions in a row were aborted, the last because: {error}")
-        self._assignment.rewind()
 
     def _trim(self, manifests: list[Manifest]) -> None:
         for manifest in manifests:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, Message
 from numpy.typing import NDArray
 
 from worker.errors import ConfigurationError, FencedError, IncompatibleDataError
@@ -21,6 +21,17 @@ class Records:
     values: list[bytes | None]
     timestamps: NDArray[np.int64]  # [n] milliseconds since 1970, -1 where there is none
     next_offset: int  # after the last of them
+
+
+def take(consumer: Consumer, most: int, timeout_seconds: float) -> list[Message]:
+    """Wait for a first message, then take what is there beside it.
+
+    `consume()` alone waits until it has them all, or for the whole of the time: the last message of a topic with it.
+    """
+    messages: list[Message] = consumer.consume(1, timeout_seconds)
+    if messages:
+        messages += consumer.consume(most - 1, 0)
+    return messages
 
 
 def by_shard(messages: list[Message]) -> dict[int, list[Message]]:

@@ -23,12 +23,12 @@ class Report:
         self.metrics = metrics
         self._topic = topic
         self._consumer = consumer
-        self._told: dict[int, tuple[NDArray[np.float64], Counter[str]]] = {}
+        self._told: dict[int, tuple[NDArray[np.float64], Counter[str], int]] = {}
 
     def began(self, state: ShardState, seconds: float) -> None:
         """Note where a shard stands that another worker, or an earlier life, has brought so far."""
         self.metrics.restore_seconds.observe(seconds)
-        self._told[state.shard] = (state.progress.sums.copy(), state.rejected.copy())
+        self._told[state.shard] = _standing(state)
         self._gauges(state)
 
     def committed(self, moved: list[Owned], manifests: list[Manifest], seconds: float) -> None:
@@ -37,7 +37,7 @@ class Report:
         self.metrics.commit_seconds.observe(seconds)
         for owned, manifest in zip(moved, manifests, strict=True):
             state, shard = owned.state, str(owned.state.shard)
-            sums, rejected = self._told[state.shard]
+            sums, rejected, unstable = self._told[state.shard]
             more = state.progress.sums - sums
             self.metrics.events.labels(shard).inc(more[EVENTS])
             self.metrics.progressive_loss_count.labels(shard).inc(more[EVENTS])
@@ -45,6 +45,7 @@ class Report:
             self.metrics.progressive_loss_sum.labels(shard).inc(max(0.0, more[LOSS]))
             self.metrics.label_sum.labels(shard).inc(max(0.0, more[LABEL]))
             self.metrics.score_sum.labels(shard).inc(max(0.0, more[PREDICTION]))
+            self.metrics.unstable.labels(shard).inc(state.model.unstable - unstable)
             for reason, count in (state.rejected - rejected).items():
                 self.metrics.rejected.labels(shard, reason).inc(count)
             for part in manifest.records:
@@ -54,7 +55,7 @@ class Report:
             self.metrics.snapshot_timestamp.labels(shard).set(manifest.created / 1_000)
             if manifest.watermark is not None:
                 self.metrics.event_time_lag.labels(shard).set((manifest.created - manifest.watermark) / 1_000)
-            self._told[state.shard] = (state.progress.sums.copy(), state.rejected.copy())
+            self._told[state.shard] = _standing(state)
             self._gauges(state)
         _LOG.debug(
             "committed %s in %.3f s", {manifest.shard: manifest.version for manifest in manifests}, seconds,
@@ -65,6 +66,10 @@ class Report:
         """Note that a transaction was aborted."""
         self.metrics.commits.labels("aborted").inc()
         self.metrics.transactions_aborted.inc()
+
+    def fenced(self) -> None:
+        """Note that this worker may not commit any more."""
+        self.metrics.commits.labels("fenced").inc()
 
     def _gauges(self, state: ShardState) -> None:
         shard = str(state.shard)
@@ -79,3 +84,7 @@ class Report:
             return
         if end >= 0:
             self.metrics.offset_lag.labels(shard).set(max(0, end - state.next_offset))
+
+
+def _standing(state: ShardState) -> tuple[NDArray[np.float64], Counter[str], int]:
+    return state.progress.sums.copy(), state.rejected.copy(), state.model.unstable

@@ -15,7 +15,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient
 
 from worker.config import Config
-from worker.errors import BrokerUnreachableError, HeadraceError, IncompatibleDataError
+from worker.errors import BrokerUnreachableError, CorruptSnapshotError, HeadraceError, IncompatibleDataError
 from worker.snapshot.assembler import Assembler
 from worker.snapshot.lineage import apply, require_same_learning, verify
 from worker.snapshot.manifest import Manifest
@@ -63,8 +63,12 @@ def restore(config: Config, admin: AdminClient, shard: int, cancelled: threading
                     state = _rebuild(config, tail, shard, found[0]) if found else _fresh(config, shard)
                     break
                 problem: HeadraceError = _disagreement(config, shard, offset, found)
-            except TrimmedError as error:
+            except CorruptSnapshotError as error:
+                if not isinstance(error, TrimmedError):
+                    raise _explained(error, shard) from error
                 problem = error  # the owner before us trimmed while we read: look at the tail again
+            except BrokerUnreachableError as error:
+                problem = error  # a broker is being restarted, perhaps: look again
             except KafkaException as error:
                 problem = BrokerUnreachableError(f"shard {shard}: {error.args[0].str()}")
             if time.monotonic() > deadline:
@@ -127,6 +131,14 @@ def _disagreement(
         f"of {events}, but the group {group!r} has committed {offset}: were its offsets reset by hand? Events are not "
         f"learned twice. To go on with the model, delete the offsets (kafka-consumer-groups --delete-offsets --group "
         f"{group} --topic {events}); to learn again, use a new group and a new model topic"
+    )
+
+
+def _explained(error: CorruptSnapshotError, shard: int) -> CorruptSnapshotError:
+    return CorruptSnapshotError(
+        f"{error}. Shard {shard} cannot be restored, and a model that is not what was published is not gone on with. "
+        "`headrace snapshot verify` tells what is whole; to learn again, give the model a new topic (`model.topic`) "
+        "and the worker a new group (`kafka.group`)"
     )
 
 

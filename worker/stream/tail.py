@@ -7,13 +7,14 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.errors import BrokerUnreachableError, CorruptSnapshotError
+from worker.errors import BrokerUnreachableError, CorruptSnapshotError, IncompatibleDataError
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Kind, Record, read
+from worker.stream.polling import take
 
 _FIRST_WINDOW = 32  # records: a manifest closes every version, so the last one is near; else eight times as far
 _REQUEST_SECONDS = 10.0
-_READ = 1_000
+_READ = 1_000  # messages at once
 
 
 class TrimmedError(CorruptSnapshotError):
@@ -41,8 +42,11 @@ class Tail:
     ) -> None:
         self._consumer.close()
 
-    def last_manifest(self) -> tuple[Manifest, int] | None:
-        """Find the last committed manifest and its offset reading no more than the tail; None where there is none."""
+    def last_manifest(self, *, readable: bool = False) -> tuple[Manifest, int] | None:
+        """Find the last committed manifest and its offset reading no more than the tail; None where there is none.
+
+        With `readable`, one that cannot be read is passed over; where none can, the reason is raised all the same.
+        """
         begin, end = self.bounds()
         if begin == end:
             return None
@@ -50,10 +54,16 @@ class Tail:
         while True:
             start = max(begin, end - window)
             found: tuple[Manifest, int] | None = None
+            damage: IncompatibleDataError | None = None
             for message in self.messages(start):
                 if _kind(message) is Kind.MANIFEST:
-                    record = read(message.value(), message.headers())
-                    found = Manifest.decode(record.value), message.offset()
+                    try:
+                        record = read(message.value(), message.headers())
+                        found, damage = (Manifest.decode(record.value), message.offset()), None
+                    except IncompatibleDataError as error:
+                        damage = error
+            if damage is not None and not (readable and (found is not None or start > begin)):
+                raise damage
             if found is not None or start == begin:
                 return found
             window *= 8
@@ -87,7 +97,7 @@ class Tail:
     def poll(self, timeout_seconds: float) -> tuple[list[Message], bool]:
         """Give the next messages, and whether the end of what is committed was met."""
         messages, ended = [], False
-        for message in self._consumer.consume(_READ, timeout_seconds):
+        for message in take(self._consumer, _READ, timeout_seconds):
             error = message.error()
             if error is None:
                 messages.append(message)

@@ -15,13 +15,21 @@ from worker.stream.deadline import Deadline
 from worker.stream.owned import Owned
 
 _LOG = logging.getLogger(__name__)
-_FORBIDDEN = (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+_FORBIDDEN = (
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+)
 # The broker waits longer than this only when it is in trouble; the transaction's own timeout ends it then.
 _FULL_QUEUE_SECONDS = 0.05
 
 
 class AbortedError(HeadraceError):
     """The transaction was aborted: nothing of it is visible, the shards go back to their last version."""
+
+
+class RefusedError(HeadraceError):
+    """The offsets were refused before anything was written: the shards are as they were, and can be committed later."""
 
 
 class Transactions:
@@ -52,25 +60,28 @@ class Transactions:
     def commit(self, shards: Iterable[Owned], within_seconds: float) -> list[Manifest]:
         """Publish the next version of each shard with its offset and its dead letters, all or nothing.
 
+        The offsets go first. Whom the group has thrown out learns it there, before it has written a record: no reader
+        has to wait for the end of its transaction, and what it has learned need not be thrown away for a rebalance that
+        it merely had not heard of yet. And from there on the group's offset counts as unsettled, so that a takeover
+        waits for the end of this transaction before it trusts the model topic.
+
         Raises:
+            RefusedError: nothing was written, the states are as they were.
             AbortedError: nothing was published; the states are ahead of what is committed and have to be restored.
             FencedError: this process may not write any more, or cannot know whether it did.
         """
         deadline = Deadline.after(within_seconds, self._clock)
         shards = list(shards)
-        sealed = [Sealed(owned.state, self._writing) for owned in shards]
-        offsets = [
-            TopicPartition(self._config.events.topic, owned.state.shard, owned.state.next_offset) for owned in shards
-        ]
-        self._insist(lambda _: self._producer.begin_transaction(), deadline)
         try:
+            self._begin(shards, deadline)
+        except AbortedError as error:
+            self._abort()
+            raise RefusedError(f"the group takes no offsets from this worker now: {error}") from error
+        try:
+            sealed = [Sealed(owned.state, self._writing) for owned in shards]
             for owned, version in zip(shards, sealed, strict=True):
                 self._publish(version, owned.state.shard, deadline)
                 self._send_dead_letters(owned, deadline)
-            # Captured now, in the thread that serves the group's callbacks: a member that was thrown out has the
-            # generation it was thrown out of, and the broker refuses it (KIP-447).
-            member = self._consumer.consumer_group_metadata()
-            self._insist(lambda left: self._producer.send_offsets_to_transaction(offsets, member, left), deadline)
             self._insist(self._producer.commit_transaction, deadline, last=True)
         except AbortedError:
             self._abort()
@@ -81,19 +92,36 @@ class Transactions:
             owned.dead_letters.clear()
         return manifests
 
+    def _begin(self, shards: list[Owned], deadline: Deadline) -> None:
+        offsets = [
+            TopicPartition(self._config.events.topic, owned.state.shard, owned.state.next_offset) for owned in shards
+        ]
+        self._insist(lambda _: self._producer.begin_transaction(), deadline)
+        # Captured now, in the thread that serves the group's callbacks: a member that was thrown out has the
+        # generation it was thrown out of, and the broker refuses it (KIP-447).
+        member = self._consumer.consumer_group_metadata()
+        if not self._consumer.memberid():
+            # The broker takes offsets from anybody who names neither a member nor a generation.
+            raise AbortedError("it is no member at the moment")
+        self._insist(lambda left: self._producer.send_offsets_to_transaction(offsets, member, left), deadline)
+
     def _publish(self, version: Sealed, shard: int, deadline: Deadline) -> None:
         first: list[int] = []
+        lost: list[str] = []
 
         def note(error: KafkaError | None, message: Message) -> None:
-            if error is None and not first:
+            if error is None:
                 first.append(message.offset())
+            else:
+                lost.append(error.str())
 
         for number, record in enumerate(version.data):
             self._produce_record(record, shard, deadline, note if number == 0 else None)
         if version.needs_offset:
             self._producer.flush(deadline.remaining_seconds)
             if not first:
-                raise AbortedError(f"shard {shard}: version {version.version} could not be sent in time")
+                reason = lost[0] if lost else "not in time"
+                raise AbortedError(f"shard {shard}: version {version.version} could not be sent: {reason}")
         manifest = version.close(first[0] if first else None, self._wall())
         self._produce_record(manifest, shard, deadline, None)
 

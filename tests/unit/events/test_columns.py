@@ -31,6 +31,11 @@ def test_a_field_is_read_once_however_many_features_use_it():
     assert _uses(features, labelled=False, weight="w") == {"age": "number", "tags": "list", "user": "category"}
 
 
+def test_the_partition_key_of_an_event_to_score_is_read_whether_it_is_a_feature_or_not():
+    assert _uses({"item": {}}, labelled=False, partition_key="shop") == {"item": "category", "shop": "category"}
+    assert "shop" not in _uses({"item": {}}, partition_key="shop")
+
+
 def test_a_field_with_several_uses_accepts_what_all_accept():
     assert _uses({"time": {"kind": "numeric"}})["time"] == "number"
     assert _uses({"label": {"kind": "numeric"}})["label"] == "number"

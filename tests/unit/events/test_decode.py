@@ -283,6 +283,12 @@ def test_scoring_reads_features_only():
     assert decoded.weights.tolist() == [1.0] * 100
 
 
+def test_scoring_tells_the_partition_key_that_is_no_feature():
+    learning = _learning({"item": {}}, partition_key="user")
+    assert _decode(learning, [GOOD], labelled=False).table["user"].to_pylist() == ["u"]
+    assert _decode(learning, [GOOD]).table.column_names == ["item"]
+
+
 def test_label_time_and_weight_may_be_features_too():
     features = {"label": {"kind": "numeric"}, "hour": {"kind": "numeric", "field": "time"}, "w": {"kind": "numeric"}}
     decoded = _decode(_learning(features, weight="w"), [_with(w=2)] * 100)

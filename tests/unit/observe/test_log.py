@@ -73,3 +73,21 @@ def test_setup_replaces_what_was_there_and_keeps_the_level():
     logging.getLogger("worker.x").warning("heard", extra={"action": "test"})
     assert first.getvalue() == ""
     assert [json.loads(line)["message"] for line in second.getvalue().splitlines()] == ["heard"]
+
+
+def test_what_is_told_again_and_again_is_told_once_in_a_while():
+    now = [0.0]
+    sparing = log.Sparing(lambda record: record.msg, seconds=10, clock=lambda: now[0])
+
+    def passes(message: str) -> logging.LogRecord | None:
+        record = logging.LogRecord("name", logging.ERROR, "", 0, message, None, None)
+        return record if sparing.filter(record) else None
+
+    assert passes("down") is not None
+    assert passes("down") is None
+    assert passes("something else") is not None
+    assert passes("down") is None
+    now[0] = 10.0
+    told = passes("down")
+    assert told is not None
+    assert told.left_out == 2

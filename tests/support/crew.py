@@ -1,0 +1,106 @@
+"""Workers as what they are: processes of their own, that can be killed, stopped, continued and asked to end."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+from tests.support.patience import SECONDS, await_
+from tests.support.stage import Stage
+
+_TAIL_LINES = 60
+
+
+class Worker:
+    """A `headrace run` and its log."""
+
+    def __init__(self, stage: Stage, log: Path) -> None:
+        self.name = log.stem
+        self.killed = False
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "run", "-c", str(stage.file)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def count(self, pattern: str) -> int:
+        """Count what a regular expression finds in the log."""
+        return len(re.findall(pattern, self.log))
+
+    def await_log(self, pattern: str, *, more_than: int = 0, seconds: float = SECONDS) -> None:
+        """Wait until a regular expression is found in the log more than so many times."""
+        await_(
+            f"{pattern!r} in the log of {self.name}",
+            lambda: self.count(pattern) > more_than or not self.alive,
+            seconds,
+        )
+        assert self.count(pattern) > more_than, f"{self.name} ended with code {self._process.poll()}"
+
+    def await_commit(self) -> None:
+        """Wait until it commits once more."""
+        self.await_log("committed {", more_than=self.count("committed {"))
+
+    def kill(self) -> None:
+        """SIGKILL: it can do nothing about it. Waits until it is gone."""
+        self.killed = True
+        self._process.kill()
+        self._process.wait()
+
+    def leave(self) -> None:
+        """SIGTERM, once it has joined the group."""
+        self.await_log("assigned shards")
+        self.send(signal.SIGTERM)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def exit_code(self, seconds: float = SECONDS) -> int:
+        """Wait for its end; minus the number of the signal that ended it, else its exit code."""
+        return self._process.wait(seconds)
+
+
+class Crew:
+    """The workers of a test. None outlives it; when the test fails their logs are shown."""
+
+    def __init__(self, stage: Stage, folder: Path) -> None:
+        self.workers: list[Worker] = []
+        self._stage, self._folder = stage, folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        for worker in self.workers:
+            if worker.alive:
+                worker.kill()
+        if error is not None:
+            for worker in self.workers:
+                print(f"--- {worker.name}", *worker.log.splitlines()[-_TAIL_LINES:], sep="\n")
+
+    @property
+    def living(self) -> list[Worker]:
+        return [worker for worker in self.workers if worker.alive]
+
+    def let_run(self, seconds: float) -> None:
+        """Let time go by: for moments that are drawn, not for things to happen."""
+        time.sleep(seconds)
+
+    def start(self, stage: Stage | None = None) -> Worker:
+        """Start one more worker, by another configuration if one is given."""
+        worker = Worker(stage or self._stage, self._folder / f"worker-{len(self.workers)}.log")
+        self.workers.append(worker)
+        return worker

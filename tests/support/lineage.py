@@ -1,0 +1,105 @@
+"""A writer of versions without Kafka: what a worker learns, sealed into records that stand in a partition of a list."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import orjson
+
+from worker.config import Learning
+from worker.pipeline import Pipeline
+from worker.snapshot.assembler import Assembler, Version
+from worker.snapshot.lineage import Sealed, Writing
+from worker.snapshot.manifest import Manifest
+from worker.snapshot.records import Kind, Record, checksum
+from worker.snapshot.state import ShardState
+
+NOW = 1_735_689_600_000
+
+
+def learning_of(**model: Any) -> Learning:
+    """Two features and few factors, unless told otherwise."""
+    return Learning.model_validate({"features": {"user": {}, "item": {}}, "model": {"factors": 4} | model})
+
+
+def events(n: int, seed: int, *, users: int = 300, items: int = 100) -> list[bytes]:
+    """Make events whose label depends on the user and the item."""
+    rng = np.random.default_rng(seed)
+    user, item = rng.integers(users, size=n), rng.integers(items, size=n)
+    label = (user + item + rng.integers(2, size=n)) % 3 == 0
+    return [
+        orjson.dumps({"user": f"u{u}", "item": f"i{i}", "label": int(y), "time": NOW + number})
+        for number, (u, i, y) in enumerate(zip(user.tolist(), item.tolist(), label.tolist(), strict=True))
+    ]
+
+
+@dataclass
+class Writer:
+    """One shard being learned, and the partition of the model topic that it writes."""
+
+    learning: Learning = field(default_factory=learning_of)
+    shard: int = 0
+    group: str = "group"
+    record_limit_bytes: int = 1_048_588
+    keep_bases: int = 2
+    base_part_bytes: int = 65_536
+    log: list[tuple[int, Record]] = field(default_factory=list)  # offset, record
+    manifests: list[Manifest] = field(default_factory=list)
+    digests: dict[int, str] = field(default_factory=dict)  # of the state at each version, by its own account
+    next_offset: int = 0  # of the partition
+
+    def __post_init__(self):
+        self.state = ShardState.fresh(self.shard, self.learning)
+        self._pipeline = Pipeline(self.learning)
+
+    def learn(self, values: list[bytes | None]) -> None:
+        timestamps = np.full(len(values), NOW)
+        self._pipeline.learn(self.state, values, timestamps, self.state.next_offset + len(values))
+
+    def seal(self) -> Sealed:
+        return Sealed(
+            self.state,
+            Writing(
+                learning=self.learning,
+                group=self.group,
+                record_limit_bytes=self.record_limit_bytes,
+                keep_bases=self.keep_bases,
+                base_part_bytes=self.base_part_bytes,
+            ),
+        )
+
+    def commit(self) -> Manifest:
+        """Seal what was learned, put it into the log, and move on to the next version."""
+        sealed = self.seal()
+        first = self.next_offset
+        records = [*sealed.data, sealed.close(first if sealed.needs_offset else None, NOW + sealed.version)]
+        self.log += enumerate(records, first)
+        self.next_offset = first + len(records) + 1  # the marker of the transaction takes an offset too
+        manifest = sealed.settle()
+        self.manifests.append(manifest)
+        self.digests[manifest.version] = self.state.digest()
+        return manifest
+
+    def advance(self, n: int = 50, **kind: int) -> Manifest:
+        """Learn some more events, and commit."""
+        self.learn(events(n, seed=self.state.version + 1, **kind))
+        return self.commit()
+
+
+def versions(log: list[tuple[int, Record]], learning: Learning, *, shard: int = 0, start: int = 0) -> list[Version]:
+    """Read the versions of a partition from an offset on."""
+    assembler = Assembler(learning.model.name, shard)
+    fed = [assembler.feed(record, offset) for offset, record in log if offset >= start]
+    return [version for version in fed if version is not None]
+
+
+def tampered(record: Record, value: bytes) -> Record:
+    """A record with another value and a checksum that fits it: damage that only a digest finds."""
+    return replace(record, value=value, checksum=checksum(value))
+
+
+def manifest_of(record: Record, **changes: Mapping[str, Any] | int | str) -> Record:
+    """A manifest record that says something else."""
+    assert record.kind is Kind.MANIFEST
+    return tampered(record, Manifest.decode(record.value).model_copy(update=changes).encode())

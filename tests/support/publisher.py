@@ -1,0 +1,107 @@
+"""A publisher of versions: what a worker writes to the model topic, written by the test itself, whole or damaged."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Self
+
+from confluent_kafka import Message, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from deploy.broker import Broker
+from tests.support.lineage import NOW, Writer
+from worker.snapshot.manifest import Manifest
+from worker.snapshot.records import Record
+
+_SECONDS = 60
+
+# What becomes of a record on its way: value and headers as they are to be sent, or None where it gets lost.
+Sent = tuple[bytes, list[tuple[str, bytes]]]
+Damage = Callable[[Record], Sent | None]
+
+
+def whole(record: Record) -> Sent:
+    return record.value, record.headers
+
+
+def flipped(record: Record) -> Sent:
+    """Flip one bit in the middle of the value."""
+    value = bytearray(record.value)
+    value[len(value) // 2] ^= 1
+    return bytes(value), record.headers
+
+
+def lost(_: Record) -> None:
+    return None
+
+
+def of_format(number: int) -> Damage:
+    """Pretend that a record was written in another format."""
+
+    def pretend(record: Record) -> Sent:
+        headers = [
+            (name, str(number).encode() if name == "headrace-format" else value) for name, value in record.headers
+        ]
+        return record.value, headers
+
+    return pretend
+
+
+def at(number: int, damage: Damage) -> Damage:
+    """Damage one data record of a version."""
+    return lambda record: damage(record) if record.sequence == number else whole(record)
+
+
+class Publisher:
+    """Writes versions to one model topic in transactions, as a worker does."""
+
+    def __init__(self, kafka: Broker, topic: str, *, partitions: int = 1) -> None:
+        self.topic = topic
+        self.admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+        new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
+        self.admin.create_topics([new])[topic].result(_SECONDS)
+        self._producer = Producer(
+            {"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic, "log_level": 0}
+        )
+        self._producer.init_transactions(_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._producer.close()
+
+    def publish(self, writer: Writer, damage: Damage = whole, *, abort: bool = False) -> Manifest:
+        """Publish what the writer has learned as its next version; an aborted one leaves the writer where it was."""
+        sealed = writer.seal()
+        self._producer.begin_transaction()
+        first = self._send(writer.shard, sealed.data, damage)
+        manifest = sealed.close(first if sealed.needs_offset else None, NOW + sealed.version)
+        self._send(writer.shard, [replace(manifest)], damage)
+        if abort:
+            self._producer.abort_transaction(_SECONDS)
+            return Manifest.decode(manifest.value)
+        self._producer.commit_transaction(_SECONDS)
+        return sealed.settle()
+
+    def send_stray(self, partition: int, value: bytes) -> None:
+        """Write a record that is none of headrace's."""
+        self._producer.begin_transaction()
+        self._producer.produce(self.topic, value, partition=partition)
+        self._producer.commit_transaction(_SECONDS)
+
+    def _send(self, partition: int, records: list[Record], damage: Damage) -> int:
+        offsets: list[int] = []
+
+        def note(error: object, message: Message) -> None:
+            assert error is None, error
+            offsets.append(message.offset())
+
+        for record in records:
+            sent = damage(record)
+            if sent is not None:
+                value, headers = sent
+                self._producer.produce(
+                    self.topic, value, record.key, partition, headers=headers, on_delivery=note
+                )  # fmt: skip
+        assert self._producer.flush(_SECONDS) == 0
+        return min(offsets, default=0)

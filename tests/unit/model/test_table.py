@@ -1,0 +1,162 @@
+"""The table: rows found by key, growing, touched and settled, and a digest that knows content only."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.model.arithmetic import normal
+from worker.model.table import FACTOR_PRECISION, FACTORS, NEVER, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table
+
+LARGEST = 2**64 - 1
+# Keys that share their low bits collide in the index: a cluster of them is what linear probing must get right.
+KEYS = st.one_of(st.integers(0, LARGEST), st.integers(0, 7).map(lambda high: high << 32), st.sampled_from([0, LARGEST]))
+
+
+def prior(factors: int = 3, seed: int = 1) -> Prior:
+    return Prior(factors=factors, seed=seed, init_deviation=0.05, weight_precision=2.0, factor_precision=5.0)
+
+
+def keys_of(values) -> np.ndarray:
+    return np.array(values, np.uint64)
+
+
+def row_of(key: int, value: float, factors: int = 3) -> Rows:
+    parameters = np.full((1, FACTORS + factors), value, np.float32)
+    return Rows(keys=keys_of([key]), seen=np.array([int(value * 10)]), parameters=parameters)
+
+
+def content(table: Table) -> dict[int, bytes]:
+    rows = table.part(0, len(table))
+    return {
+        int(key): seen.tobytes() + parameters.tobytes()
+        for key, seen, parameters in zip(rows.keys, rows.seen, rows.parameters, strict=True)
+    }
+
+
+def test_a_new_row_is_its_prior():
+    table = Table(prior())
+    (row,) = table.touch(keys_of([42]))
+    parameters = table.parameters[row]
+    assert parameters[WEIGHT] == 0
+    assert parameters[WEIGHT_PRECISION] == 2
+    assert parameters[FACTOR_PRECISION] == 5
+    expected = [np.float32(0.05 * normal(np.uint64(42), np.uint64(1), k)) for k in range(3)]
+    assert parameters[FACTORS:].tolist() == expected
+    assert table.seen[row] == NEVER
+
+
+def test_gather_gives_the_prior_of_what_was_never_seen_and_adds_nothing():
+    table = Table(prior())
+    gathered = table.gather(keys_of([7, 8]))
+    assert len(table) == 0
+    assert table.touched().keys.size == 0
+    table.touch(keys_of([8, 7]))
+    assert gathered.tobytes() == table.gather(keys_of([7, 8])).tobytes()
+    assert gathered[0].tobytes() == table.parameters[1].tobytes()
+
+
+def test_the_prior_depends_on_the_seed():
+    assert not np.array_equal(Table(prior(seed=1)).gather(keys_of([7])), Table(prior(seed=2)).gather(keys_of([7])))
+
+
+@settings(deadline=None)  # numba loads its kernels at the first call
+@given(st.lists(KEYS, max_size=200), st.integers(1, 40))
+def test_every_key_has_one_row_that_is_found_again_however_often_the_table_grows(keys, capacity):
+    table = Table(prior(factors=0), capacity=capacity)
+    numbers: dict[int, int] = {}
+    for start in range(0, len(keys), 7):
+        some = keys[start : start + 7]
+        for key, row in zip(some, table.touch(keys_of(some)).tolist(), strict=True):
+            assert numbers.setdefault(key, row) == row
+    assert sorted(numbers.values()) == list(range(len(table)))
+    assert table.touch(keys_of(list(numbers))).tolist() == list(numbers.values())
+    assert all(table.keys[row] == key for key, row in numbers.items())
+
+
+def test_touched_rows_are_those_since_the_last_settle_in_the_order_of_their_first_touch():
+    table = Table(prior())
+    table.touch(keys_of([5, 3, 5, 9]))
+    assert table.touched().keys.tolist() == [5, 3, 9]
+    table.settle()
+    assert table.touched().keys.size == 0
+    table.touch(keys_of([9, 1]))
+    assert table.touched().keys.tolist() == [9, 1]
+
+
+def test_what_is_copied_does_not_change_with_the_table():
+    table = Table(prior())
+    table.put(row_of(1, 0.5))
+    touched, part = table.touched(), table.part(0, 10)
+    table.put(row_of(1, 0.25))
+    assert touched.parameters[0, 0] == part.parameters[0, 0] == 0.5
+
+
+ROWS = st.lists(st.tuples(KEYS, st.integers(-8, 8).map(lambda n: n / 4)), max_size=60)
+
+
+@settings(deadline=None)  # numba loads its kernels at the first call
+@given(ROWS, st.integers(1, 30), st.lists(st.booleans(), min_size=60, max_size=60), st.randoms())
+def test_the_digest_knows_content_only(rows, capacity, settles, random):
+    """Not the order of rows, not the capacity, not the path, not when the table was settled."""
+    one = Table(prior(), capacity=capacity)
+    for (key, value), settle in zip(rows, settles, strict=False):
+        one.put(row_of(key, value))
+        if settle:
+            one.settle()
+    last = list(dict(rows).items())
+    random.shuffle(last)
+    other = Table(prior())
+    for key, value in last:
+        other.put(row_of(key, value))
+    assert content(one) == content(other)
+    assert one.settle() == other.settle()
+    assert one.settle() == other.settle(), "settling again changes nothing"
+
+
+@settings(deadline=None)  # numba loads its kernels at the first call
+@given(ROWS.filter(bool), st.integers(0, 31), st.data())
+def test_the_digest_knows_every_bit(rows, bit, data):
+    table = Table(prior())
+    for key, value in rows:
+        table.put(row_of(key, value))
+    before = table.settle()
+    victim = table.part(0, len(table))
+    number = data.draw(st.integers(0, len(victim) - 1))
+    column = data.draw(st.integers(0, FACTORS + 2))
+    changed = Rows(
+        keys=victim.keys[[number]], seen=victim.seen[[number]].copy(), parameters=victim.parameters[[number]].copy()
+    )
+    changed.parameters.view(np.uint32)[0, column] ^= np.uint32(1 << bit)
+    table.put(changed)
+    assert table.settle() != before
+    table.put(Rows(keys=victim.keys[[number]], seen=victim.seen[[number]], parameters=victim.parameters[[number]]))
+    assert table.settle() == before
+    later = Rows(keys=changed.keys, seen=changed.seen + 1, parameters=victim.parameters[[number]])
+    table.put(later)
+    assert table.settle() != before
+
+
+@pytest.mark.parametrize("factors", [0, 1, 2, 16])
+def test_a_table_of_any_width_digests_all_of_a_row(factors):
+    table = Table(prior(factors=factors))
+    table.put(row_of(1, 0.5, factors))
+    before = table.settle()
+    table.touch(keys_of([1]))
+    table.parameters[0, -1] = np.float32(0.75)
+    assert table.settle() != before
+
+
+def test_an_empty_table_and_one_of_priors_differ():
+    table = Table(prior())
+    empty = table.settle()
+    table.touch(keys_of([1]))
+    assert table.settle() != empty
+
+
+def test_bytes_are_counted_with_the_index():
+    table = Table(prior(factors=16), capacity=1024)
+    before = table.nbytes
+    assert before >= 1024 * (8 + 8 + 4 * 19 + 4 + 1 + 4)
+    table.touch(np.arange(3_000, dtype=np.uint64))
+    assert table.nbytes >= 3 * before

@@ -1,0 +1,100 @@
+"""What the data records of a version say: rows, pair weights and progressive sums, read whole before any is used."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from worker.errors import CorruptSnapshotError
+from worker.model.table import Rows
+from worker.quality.progress import BINS, Progress
+from worker.snapshot.assembler import Version
+from worker.snapshot.records import Kind, decode, decode_rows
+from worker.snapshot.state import ShardState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """The weights of some pairs of fields; field 0 is the bias, then come the features in their order."""
+
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    means: NDArray[np.float32]
+    precisions: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """The data of a version, decoded."""
+
+    rows: list[Rows]
+    pairs: list[Pairs]
+    progress: list[Progress]
+
+
+def contents_of(version: Version, state: ShardState) -> Contents:
+    """Decode a version's data records for a state.
+
+    Raises:
+        CorruptSnapshotError: a record does not say what it should, though its bytes are those that were sent.
+        IncompatibleDataError: its rows are of another size.
+    """
+    factors, fields = state.model.settings.prior.factors, len(state.model.pair_means)
+    rows, pairs, progress = [], [], []
+    for record in version.data:
+        try:
+            if record.kind in (Kind.ROWS, Kind.BASE):
+                rows.append(decode_rows(record.value, factors))
+            elif record.kind is Kind.PAIRS:
+                pairs.append(_pairs(record.value, fields))
+            elif record.kind is Kind.PROGRESS:
+                progress.append(decode_progress(record.value, logistic=state.progress.logistic))
+        except (ValueError, pa.ArrowException) as error:  # a column of another type or length
+            raise CorruptSnapshotError(f"{record.name} cannot be used: {error}") from error
+    return Contents(rows=rows, pairs=pairs, progress=progress)
+
+
+def pair_columns(state: ShardState) -> dict[str, pa.Array]:
+    """Give the pair weights of a state as the columns of a record."""
+    left, right = np.triu_indices(len(state.model.pair_means), 1)
+    return {
+        "left": pa.array(left.astype(np.int32)),
+        "right": pa.array(right.astype(np.int32)),
+        "weight": pa.array(state.model.pair_means[left, right]),
+        "weight_precision": pa.array(state.model.pair_precisions[left, right]),
+    }
+
+
+def progress_columns(progress: Progress) -> dict[str, pa.Array]:
+    """Give the sums of progressive evaluation as the columns of a record, one row long."""
+    sums = pa.FixedSizeListArray.from_arrays(pa.array(progress.sums), len(progress.sums))
+    histogram = pa.FixedSizeListArray.from_arrays(pa.array(progress.histogram.ravel()), 2 * BINS)
+    return {"sums": sums, "histogram": histogram}
+
+
+def decode_progress(value: bytes, *, logistic: bool) -> Progress:
+    """Read the sums of progressive evaluation back.
+
+    Raises:
+        CorruptSnapshotError: the record does not hold them.
+    """
+    columns = decode(value, ["sums", "histogram"])
+    progress = Progress(logistic=logistic)
+    sums = columns["sums"].flatten().to_numpy(zero_copy_only=False)
+    histogram = columns["histogram"].flatten().to_numpy(zero_copy_only=False)
+    if sums.shape != progress.sums.shape or histogram.size != progress.histogram.size:
+        raise CorruptSnapshotError(f"a record of progress holds {sums.size} sums and {histogram.size} bins")
+    progress.sums[:] = sums
+    progress.histogram[:] = histogram.reshape(progress.histogram.shape)
+    return progress
+
+
+def _pairs(value: bytes, fields: int) -> Pairs:
+    columns = decode(value, ["left", "right", "weight", "weight_precision"])
+    left, right = columns["left"].to_numpy(), columns["right"].to_numpy()
+    if len(left) and not (min(left.min(), right.min()) >= 0 and max(left.max(), right.max()) < fields):
+        raise CorruptSnapshotError(f"a record of pairs names fields that are none of the {fields}")
+    return Pairs(
+        left=left, right=right, means=columns["weight"].to_numpy(), precisions=columns["weight_precision"].to_numpy()
+    )
