@@ -64,7 +64,9 @@ clean: ## Remove .venv, .cache, build and every cache
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
 	@touch $@
 
-# numba keeps what it compiled beside the source, until the source changes.
-.venv/.warm: .venv/.installed $(wildcard worker/*/*.py)
+# numba keeps what it compiled beside the source. It looks at the file of a kernel, not at those of the kernels that it
+# calls: so all is compiled anew when any of them changes.
+.venv/.warm: .venv/.installed $(wildcard worker/*.py worker/*/*.py)
+	@find worker -name '*.nb[ci]' -delete
 	@$(BIN)/python -m worker.warm
 	@touch $@

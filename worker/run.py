@@ -39,7 +39,7 @@ def run(config: Config) -> None:
     client.reach(config)
     admin = client.administer(config)
     required = topics.require(admin, config)
-    warm.compile_all(config.learning)  # numba loads or compiles its kernels here, never inside a poll deadline
+    warm.compile_all()  # numba loads or compiles its kernels here, never inside a poll deadline
 
     metrics = WorkerMetrics(registry := new_registry())
     health = Health(config.run.stall_seconds, time.monotonic)

@@ -1,12 +1,18 @@
 """Compiling every kernel before it is needed: numba takes seconds at first use, and keeps what it made in a cache."""
 
 import numpy as np
+import orjson
+import pyarrow as pa
 
 from worker.config import Feature, Learning
+from worker.events.decode import Decoder
+from worker.events.features import Features
+from worker.events.partition import partition_of
 from worker.pipeline import Pipeline
 from worker.snapshot.state import ShardState
 
-_EVENT = b'{"user": "u", "item": "i", "label": 1, "time": 1700000000000, "price": 1.5, "tags": ["a", "b"]}'
+_EVENTS = 200  # the decoder goes column by column only where there are many
+_NOW = 1_700_000_000_000
 _EVERY_KIND = Learning(
     features={
         "user": Feature(),
@@ -19,14 +25,24 @@ _EVERY_KIND = Learning(
 )
 
 
-def compile_all(learning: Learning = _EVERY_KIND) -> None:
-    """Run one event through all that a worker and a follower do."""
-    state = ShardState.fresh(0, learning)
-    Pipeline(learning).learn(state, [_EVENT], np.array([1_700_000_000_000]), 1)
-    every = ShardState.fresh(0, _EVERY_KIND)
-    Pipeline(_EVERY_KIND).learn(every, [_EVENT] * 2, np.array([1_700_000_000_000] * 2), 2)
-    every.model.table.put(every.model.table.touched())
-    every.digest()
+def compile_all() -> None:
+    """Run events of every kind through all that a worker and a follower do."""
+    timestamps = np.full(_EVENTS, _NOW)
+    pipeline, state = Pipeline(_EVERY_KIND), ShardState.fresh(0, _EVERY_KIND)
+    for values in (_events(item="i1"), _events(item=1), [*_events(item="i2")[1:], b"{"]):
+        pipeline.learn(state, values, timestamps, _EVENTS)
+    state.model.table.put(state.model.table.touched())
+    state.digest()
+    table = Decoder(_EVERY_KIND, labelled=False).decode(_events(item="i1"), timestamps).table
+    state.model.predict(Features(_EVERY_KIND).encode(table))
+    for partitioner in ("murmur2", "crc32"):
+        partition_of(table["user"], 4, partitioner)
+        partition_of(pa.chunked_array([[1, 2]]), 4, partitioner)
+
+
+def _events(*, item: str | int) -> list[bytes]:
+    event = {"user": "u", "item": item, "label": 1, "time": _NOW, "price": 1.5, "tags": ["a", "b"], "note": "x" * 2_000}
+    return [orjson.dumps(event)] * _EVENTS
 
 
 if __name__ == "__main__":
