@@ -12,6 +12,7 @@ from tests.support.patience import SECONDS, await_
 from tests.support.stage import Stage
 
 _TAIL_LINES = 60
+_COMMITTED = "committed {"
 
 
 class Worker:
@@ -19,7 +20,7 @@ class Worker:
 
     def __init__(self, stage: Stage, log: Path) -> None:
         self.name = log.stem
-        self.killed = False
+        self.killed = self.leaving = self.replaced = False
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -52,7 +53,7 @@ class Worker:
 
     def await_commit(self) -> None:
         """Wait until it commits once more."""
-        self.await_log("committed {", more_than=self.count("committed {"))
+        self.await_log(_COMMITTED, more_than=self.count(_COMMITTED))
 
     def kill(self) -> None:
         """SIGKILL: it can do nothing about it. Waits until it is gone."""
@@ -63,6 +64,7 @@ class Worker:
     def leave(self) -> None:
         """SIGTERM, once it has joined the group."""
         self.await_log("assigned shards")
+        self.leaving = True
         self.send(signal.SIGTERM)
 
     def send(self, number: signal.Signals) -> None:
@@ -95,9 +97,27 @@ class Crew:
     def living(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.alive]
 
+    @property
+    def staying(self) -> list[Worker]:
+        return [worker for worker in self.living if not worker.leaving]
+
     def let_run(self, seconds: float) -> None:
         """Let time go by: for moments that are drawn, not for things to happen."""
         time.sleep(seconds)
+
+    def replace_the_ended(self, *allowed: int) -> None:
+        """Do what an orchestrator does: start a new worker for each that ended of its own with one of these codes."""
+        for worker in self.workers:
+            if not (worker.alive or worker.killed or worker.leaving or worker.replaced):
+                code = worker.exit_code()
+                assert code in allowed, f"{worker.name} ended with code {code}"
+                worker.replaced = True
+                self.start()
+
+    @property
+    def commits(self) -> int:
+        """Count the commits of all of them so far."""
+        return sum(worker.count(_COMMITTED) for worker in self.workers)
 
     def start(self, stage: Stage | None = None) -> Worker:
         """Start one more worker, by another configuration if one is given."""

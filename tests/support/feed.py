@@ -99,7 +99,11 @@ class Feed:
     def _send(self, count: int) -> None:
         for partition, key, value, bad in itertools.islice(self._records, count):
             self._producer.produce(
-                self._stage.config.events.topic, value, key, partition, on_delivery=self._note_bad if bad else self._note
+                self._stage.config.events.topic,
+                value,
+                key,
+                partition,
+                on_delivery=self._note_bad if bad else self._note,
             )
             self.sent += 1
         self._producer.poll(0)

@@ -44,6 +44,7 @@ class Writer:
     record_limit_bytes: int = 1_048_588
     keep_bases: int = 2
     base_part_bytes: int = 65_536
+    now: int = NOW  # the timestamp of the events' records
     log: list[tuple[int, Record]] = field(default_factory=list)  # offset, record
     manifests: list[Manifest] = field(default_factory=list)
     digests: dict[int, str] = field(default_factory=dict)  # of the state at each version, by its own account
@@ -54,7 +55,7 @@ class Writer:
         self._pipeline = Pipeline(self.learning)
 
     def learn(self, values: list[bytes | None]) -> None:
-        timestamps = np.full(len(values), NOW)
+        timestamps = np.full(len(values), self.now)
         self._pipeline.learn(self.state, values, timestamps, self.state.next_offset + len(values))
 
     def seal(self) -> Sealed:

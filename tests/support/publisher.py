@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
-from confluent_kafka import Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import IsolationLevel, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from deploy.broker import Broker
 from tests.support.lineage import NOW, Writer
+from tests.support.patience import await_
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Record
 
@@ -54,15 +55,17 @@ def at(number: int, damage: Damage) -> Damage:
 class Publisher:
     """Writes versions to one model topic in transactions, as a worker does."""
 
-    def __init__(self, kafka: Broker, topic: str, *, partitions: int = 1) -> None:
+    def __init__(self, kafka: Broker, topic: str, *, partitions: int = 1, exists: bool = False) -> None:
         self.topic = topic
-        self.admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-        new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
-        self.admin.create_topics([new])[topic].result(_SECONDS)
+        self.admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
+        if not exists:
+            new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
+            self.admin.create_topics([new])[topic].result(_SECONDS)
         self._producer = Producer(
             {"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic, "log_level": 0}
         )
         self._producer.init_transactions(_SECONDS)
+        self._offsets: list[int] = []  # of the records of the transaction
 
     def __enter__(self) -> Self:
         return self
@@ -79,29 +82,45 @@ class Publisher:
         self._send(writer.shard, [replace(manifest)], damage)
         if abort:
             self._producer.abort_transaction(_SECONDS)
+            self._offsets.clear()
             return Manifest.decode(manifest.value)
-        self._producer.commit_transaction(_SECONDS)
+        self._commit(writer.shard)
         return sealed.settle()
 
     def send_stray(self, partition: int, value: bytes) -> None:
         """Write a record that is none of headrace's."""
         self._producer.begin_transaction()
-        self._producer.produce(self.topic, value, partition=partition)
-        self._producer.commit_transaction(_SECONDS)
+        self._send_one(partition, value, None, [])
+        assert self._producer.flush(_SECONDS) == 0
+        self._commit(partition)
 
     def _send(self, partition: int, records: list[Record], damage: Damage) -> int:
-        offsets: list[int] = []
-
-        def note(error: object, message: Message) -> None:
-            assert error is None, error
-            offsets.append(message.offset())
-
+        before = len(self._offsets)
         for record in records:
             sent = damage(record)
             if sent is not None:
                 value, headers = sent
-                self._producer.produce(
-                    self.topic, value, record.key, partition, headers=headers, on_delivery=note
-                )  # fmt: skip
+                self._send_one(partition, value, record.key, headers)
         assert self._producer.flush(_SECONDS) == 0
-        return min(offsets, default=0)
+        return min(self._offsets[before:], default=0)
+
+    def _send_one(self, partition: int, value: bytes, key: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+        def note(error: object, message: Message) -> None:
+            assert error is None, error
+            self._offsets.append(message.offset())
+
+        self._producer.produce(self.topic, value, key, partition, headers=headers, on_delivery=note)
+
+    def _commit(self, partition: int) -> None:
+        """Commit, and wait until readers may see it: the coordinator answers before its markers are written."""
+        self._producer.commit_transaction(_SECONDS)
+        place, last = TopicPartition(self.topic, partition), max(self._offsets, default=-1)
+        self._offsets.clear()
+
+        def visible() -> bool:
+            asked = self.admin.list_offsets(
+                {place: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_SECONDS
+            )
+            return asked[place].result().offset > last
+
+        await_("the committed version to be visible", visible)

@@ -34,7 +34,8 @@ class Stage:
             for name, value in settings.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        self.admin.incremental_alter_configs([resource])[resource].result(30)
+        admin = self.admin  # held: a client that nobody holds takes its answers with it
+        admin.incremental_alter_configs([resource])[resource].result(30)
 
 
 def set_stage(

@@ -1,6 +1,6 @@
 """What Kafka holds in the end, and what it should hold: one uninterrupted pass over the same events."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,16 +70,17 @@ def uninterrupted(stage: Stage, shard: int) -> ShardState:
     return state
 
 
-def await_all_learned(stage: Stage, seconds: float = SECONDS) -> dict[int, Manifest]:
+def await_all_learned(stage: Stage, meanwhile: Callable[[], None] = lambda: None) -> dict[int, Manifest]:
     """Wait until the manifests name the end of every partition of the events."""
     ends = dict(_ends(stage))
 
     def look() -> dict[int, Manifest] | None:
+        meanwhile()
         manifests = last_manifests(stage)
         reached = {shard: manifest.input.next_offset for shard, manifest in manifests.items()}
         return manifests if reached == ends else None
 
-    return await_("every event learned and committed", look, seconds)
+    return await_("every event learned and committed", look)
 
 
 def require_exactly_once(stage: Stage, feed: Feed) -> dict[int, Manifest]:

@@ -129,14 +129,14 @@ class FollowedShard:
         return Resync(offset=bases[-1].offset)
 
     def _refuse(self, error: IncompatibleDataError, offset: int) -> None:
+        self._damaged_at = offset
+        if self.damage is not None:
+            return  # told and counted already: until a base heals the first damage, nothing new is served
+        self.damage = str(error)
         if isinstance(error, GapError):
             self.gaps += 1
         else:
             self.corruptions += 1
-        self._damaged_at = offset
-        if self.damage is not None:
-            return  # told already: until a base heals the first damage, nothing new is served
-        self.damage = str(error)
         _LOG.error(
             "%s. Serving version %d until the next base",
             error, self.manifest.version if self.manifest else 0, extra={"action": "refuse", "shard": self.shard},

@@ -56,6 +56,7 @@ class Assignment:
     ) -> None:
         self.owned: dict[int, Owned] = {}
         self._restoring: dict[int, _Restoring] = {}
+        self._closed = False
         self._joined = False
         self._config, self._consumer, self._partitions = config, consumer, partitions
         self._admin, self._commit, self._report = admin, commit, report
@@ -98,8 +99,10 @@ class Assignment:
         self._restore(shards)
 
     def close(self) -> None:
-        """Own nothing any more, and stop restoring. What is not committed by now will be learned by the next owner."""
+        """Leave the group. What is not committed by now will be learned by the next owner."""
+        self._closed = True  # the group's callbacks still come, an assignment among them
         self._forget([*self.owned, *self._restoring])
+        self._consumer.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -144,7 +147,7 @@ class Assignment:
             consumer.unassign()
 
     def _restore(self, shards: Iterable[int]) -> None:
-        for shard in shards:
+        for shard in () if self._closed else shards:
             cancelled = threading.Event()
             outcome = self._pool.submit(restore, self._config, self._admin, shard, cancelled)
             self._restoring[shard] = _Restoring(outcome=outcome, cancelled=cancelled)

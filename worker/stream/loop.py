@@ -108,7 +108,6 @@ class Loop:
     def close(self) -> None:
         """Leave the group."""
         self._assignment.close()
-        self._consumer.close()
 
     def _put_up_with(self, error: HeadraceError) -> None:
         self._aborts += 1

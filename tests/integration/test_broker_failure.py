@@ -1,0 +1,121 @@
+"""Brokers are restarted and die while workers learn; the model is, to the bit, that of one uninterrupted pass."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.broker import Broker, broker
+from tests.support.crew import Crew
+from tests.support.feed import Feed
+from tests.support.patience import await_
+from tests.support.stage import Stage, set_stage
+from tests.support.verdict import await_all_learned, require_exactly_once, require_one_chain
+from worker.errors import BrokerUnreachableError, FencedError
+
+EVENTS_PER_SECOND = 2_000
+# A worker lives through an outage, or ends with one of these and is started again by whoever looks after it.
+ALLOWED = (BrokerUnreachableError.exit_code, FencedError.exit_code)
+
+
+@pytest.mark.parametrize("kill", [pytest.param(False, id="stopped"), pytest.param(True, id="killed")])
+def test_a_broker_that_restarts_costs_nothing(unique: str, tmp_path: Path, kill: bool) -> None:
+    with broker(own=True) as kafka:
+        stage = set_stage(kafka, unique, tmp_path)
+        with Feed(stage) as feed, Crew(stage, tmp_path) as crew:
+            # Given two workers that learn while events arrive
+            feed.begin(EVENTS_PER_SECOND)
+            crew.start().await_commit()
+            crew.start().await_commit()
+
+            # When the only broker goes away and comes back
+            kafka.stop_node(1, kill=kill)
+            kafka.start_node(1)
+            _await_commit(crew)
+
+            # Then nothing was lost and nothing was learned twice
+            _finish(stage, feed, crew)
+
+
+def test_a_long_outage_costs_nothing(unique: str, tmp_path: Path) -> None:
+    with broker(own=True) as kafka:
+        stage = set_stage(kafka, unique, tmp_path, kafka={"transaction_timeout_seconds": 2})
+        with Feed(stage) as feed, Crew(stage, tmp_path) as crew:
+            # Given a worker that learns while events arrive
+            feed.begin(EVENTS_PER_SECOND)
+            first = crew.start()
+            first.await_commit()
+
+            # When the broker stays away for longer than a transaction may last
+            kafka.stop_node(1, kill=True)
+            first.await_log("abort: |headrace: ")
+            kafka.start_node(1)
+            _await_commit(crew)
+
+            # Then nothing was lost and nothing was learned twice
+            _finish(stage, feed, crew)
+
+
+def test_any_node_of_three_may_die(unique: str, tmp_path: Path) -> None:
+    with broker(nodes=3) as kafka:
+        stage = set_stage(kafka, unique, tmp_path, replication=3)
+        for topic in (stage.config.events.topic, stage.config.model.topic, stage.config.dead_letter.topic):
+            stage.alter(topic, min_insync_replicas="2")
+        with Feed(stage) as feed, Crew(stage, tmp_path) as crew:
+            # Given two workers that learn while events arrive
+            feed.begin(EVENTS_PER_SECOND)
+            crew.start().await_commit()
+            crew.start().await_commit()
+
+            # When each node dies in its turn, first the leader of a model partition, then the group's coordinator:
+            # so the coordinator of every worker's transactions is among them
+            for node in dict.fromkeys([_leader(stage), _coordinator(stage), *kafka.nodes]):
+                kafka.stop_node(node, kill=True)
+                _await_commit(crew)  # the other two are enough
+                kafka.start_node(node)
+                _await_in_sync(stage)
+
+            # Then nothing was lost and nothing was learned twice
+            _finish(stage, feed, crew)
+
+
+def _finish(stage: Stage, feed: Feed, crew: Crew) -> None:
+    feed.stop()
+    feed.flush()
+    await_all_learned(stage, lambda: crew.replace_the_ended(*ALLOWED))
+    for worker in crew.living:
+        worker.leave()
+    assert {worker.exit_code() for worker in crew.workers if worker.leaving} == {0}
+    require_exactly_once(stage, feed)
+    require_one_chain(stage)
+
+
+def _await_commit(crew: Crew) -> None:
+    before = crew.commits
+
+    def look() -> bool:
+        crew.replace_the_ended(*ALLOWED)
+        return crew.commits > before
+
+    await_("a commit of any worker", look)
+
+
+def _leader(stage: Stage) -> int:
+    topic = stage.config.model.topic
+    return int(stage.admin.list_topics(topic, timeout=30).topics[topic].partitions[0].leader)
+
+
+def _coordinator(stage: Stage) -> int:
+    group = stage.config.kafka.group
+    return int(stage.admin.describe_consumer_groups([group])[group].result(30).coordinator.id)
+
+
+def _await_in_sync(stage: Stage) -> None:
+    def look() -> bool:
+        topics = stage.admin.list_topics(timeout=30).topics.values()
+        return all(
+            len(partition.isrs) == len(partition.replicas)
+            for topic in topics
+            for partition in topic.partitions.values()
+        )
+
+    await_("all replicas in sync", look)

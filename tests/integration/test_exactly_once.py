@@ -1,0 +1,140 @@
+"""Workers die, come and go while events arrive; the model is, to the bit, that of one uninterrupted pass."""
+
+import random
+import signal
+from pathlib import Path
+from typing import Self
+
+from confluent_kafka import Consumer, TopicPartition
+
+from deploy.broker import Broker
+from tests.support.crew import Crew, Worker
+from tests.support.feed import Feed
+from tests.support.patience import await_
+from tests.support.stage import Stage, set_stage
+from tests.support.verdict import await_all_learned, require_exactly_once, require_one_chain
+
+EVENTS = 200_000
+KILLS = 22
+LEAVES = 6
+EVENTS_PER_SECOND = 3_000
+_LOOKS = 20
+
+
+def test_killed_workers_neither_lose_nor_repeat_an_event(kafka: Broker, unique: str, tmp_path: Path) -> None:
+    stage = set_stage(kafka, unique, tmp_path, kafka={"consumer": {"heartbeat.interval.ms": 300}})
+    moments = random.Random(20)
+    acts = [_die_anywhere, _die_in_a_commit, _die_after_a_commit, _die_in_a_restore, _die_young] * KILLS
+    acts = [*acts[:KILLS], *[_leave] * LEAVES]
+    moments.shuffle(acts)
+    with Feed(stage) as feed, Crew(stage, tmp_path) as crew, _Ends(stage) as ends:
+        # Given workers that learn while events arrive
+        feed.begin(EVENTS_PER_SECOND)
+        crew.start()
+        crew.start().await_commit()
+
+        # When they are killed, at moments of every kind, leave, and are replaced
+        for act in acts:
+            act(crew, ends, moments)
+            while len(crew.staying) < 2:
+                crew.start()
+        feed.stop()
+        feed.send(max(0, EVENTS - feed.sent))
+        last = crew.start()
+        for worker in crew.staying[:-1]:
+            worker.leave()
+        await_all_learned(stage)
+        last.leave()
+
+        # Then those who were asked to leave did so in peace, and the model is as if nothing had happened
+        assert {worker.exit_code() for worker in crew.workers if not worker.killed} == {0}
+        assert sum(worker.killed for worker in crew.workers) == KILLS
+        assert feed.sent >= EVENTS
+        assert len(feed.bad) > EVENTS // 2_000
+        require_exactly_once(stage, feed)
+        require_one_chain(stage)
+
+
+class _Ends:
+    """Whether a transaction is open on the model topic: then its end lies past what is committed."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._places = [TopicPartition(stage.config.model.topic, shard) for shard in range(stage.partitions)]
+        self._consumers = [
+            Consumer(
+                {
+                    "bootstrap.servers": stage.config.kafka.bootstrap_servers,
+                    "group.id": "ends",
+                    "isolation.level": level,
+                }
+            )
+            for level in ("read_committed", "read_uncommitted")
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for consumer in self._consumers:
+            consumer.close()
+
+    def open(self) -> set[int]:
+        """Give the shards that an open transaction has written to."""
+        committed, written = (
+            [consumer.get_watermark_offsets(place, timeout=30)[1] for place in self._places]
+            for consumer in self._consumers
+        )
+        return {shard for shard in range(len(self._places)) if committed[shard] != written[shard]}
+
+
+def _die_anywhere(crew: Crew, _: _Ends, moments: random.Random) -> None:
+    victim = _choose(crew, moments)
+    # No condition to wait for: the moment itself is what is drawn.
+    crew.let_run(moments.uniform(0.0, 2.0))
+    victim.kill()
+
+
+def _die_in_a_commit(crew: Crew, ends: _Ends, moments: random.Random) -> None:
+    def caught() -> Worker | None:
+        victim, before = _choose(crew, moments), ends.open()
+        began = ends.open() - before
+        if not began:
+            return None
+        victim.send(signal.SIGSTOP)
+        # The others' transactions end by themselves: one that is still open after many looks is that of the victim.
+        if all(began & ends.open() for _ in range(_LOOKS)):
+            return victim
+        victim.send(signal.SIGCONT)
+        return None
+
+    await_("a worker in the middle of its transaction", caught).kill()
+
+
+def _die_after_a_commit(crew: Crew, _: _Ends, moments: random.Random) -> None:
+    victim = _choose(crew, moments)
+    before = crew.commits
+    await_("a commit of any worker", lambda: crew.commits > before)
+    victim.kill()
+
+
+def _die_in_a_restore(crew: Crew, _: _Ends, moments: random.Random) -> None:
+    victim = crew.start()
+    victim.await_log(r"assigned shards \[\d")
+    crew.let_run(moments.uniform(0.0, 0.3))
+    victim.kill()
+
+
+def _die_young(crew: Crew, _: _Ends, moments: random.Random) -> None:
+    victim = crew.start()
+    crew.let_run(moments.uniform(0.5, 3.0))
+    victim.kill()
+
+
+def _leave(crew: Crew, _: _Ends, moments: random.Random) -> None:
+    crew.start()
+    _choose(crew, moments).leave()
+
+
+def _choose(crew: Crew, moments: random.Random) -> Worker:
+    """Choose among those who are at work; each of them owned a shard at least once."""
+    return moments.choice(await_("somebody at work", lambda: [it for it in crew.staying if it.count("restore: shard")]))
