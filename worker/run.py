@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
@@ -69,7 +69,6 @@ def run(config: Config) -> None:
         loop = Loop(
             config=config,
             consumer=consumer,
-            admin=admin,
             transactions=Transactions(config, producer, consumer, writing, wall=_wall, clock=time.monotonic),
             partitions=required.partitions,
             trimmer=Trimmer(admin, config.model.topic),
@@ -99,7 +98,12 @@ def _producer(config: Config, limit_bytes: int, statistics: Mapping[str, object]
 
 def _close(producer: Producer) -> None:
     """Close the producer, which aborts a transaction that is still open; without a broker that never returns."""
-    closing = threading.Thread(target=producer.close, name="close", daemon=True)
+
+    def close() -> None:
+        with suppress(KafkaException):  # one that may not write any more has nothing to abort
+            producer.close()
+
+    closing = threading.Thread(target=close, name="close", daemon=True)
     closing.start()
     closing.join(_CLOSE_SECONDS)
 

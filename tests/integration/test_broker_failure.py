@@ -1,11 +1,11 @@
 """Brokers are restarted and die while workers learn; the model is, to the bit, that of one uninterrupted pass."""
 
+import signal
 from pathlib import Path
 
-import pytest
-
-from deploy.broker import Broker, broker
+from deploy.broker import broker
 from tests.support.crew import Crew
+from tests.support.ends import Ends
 from tests.support.feed import Feed
 from tests.support.patience import await_
 from tests.support.stage import Stage, set_stage
@@ -17,8 +17,7 @@ EVENTS_PER_SECOND = 2_000
 ALLOWED = (BrokerUnreachableError.exit_code, FencedError.exit_code)
 
 
-@pytest.mark.parametrize("kill", [pytest.param(False, id="stopped"), pytest.param(True, id="killed")])
-def test_a_broker_that_restarts_costs_nothing(unique: str, tmp_path: Path, kill: bool) -> None:
+def test_a_broker_that_restarts_costs_nothing(unique: str, tmp_path: Path) -> None:
     with broker(own=True) as kafka:
         stage = set_stage(kafka, unique, tmp_path)
         with Feed(stage) as feed, Crew(stage, tmp_path) as crew:
@@ -28,7 +27,29 @@ def test_a_broker_that_restarts_costs_nothing(unique: str, tmp_path: Path, kill:
             crew.start().await_commit()
 
             # When the only broker goes away and comes back
-            kafka.stop_node(1, kill=kill)
+            kafka.stop_node(1)
+            kafka.start_node(1)
+            _await_commit(crew)
+
+            # Then nothing was lost and nothing was learned twice
+            _finish(stage, feed, crew)
+
+
+def test_a_broker_that_is_killed_costs_nothing(unique: str, tmp_path: Path) -> None:
+    with broker(own=True) as kafka:
+        stage = set_stage(kafka, unique, tmp_path)
+        with Feed(stage) as feed, Crew(stage, tmp_path) as crew, Ends(stage) as ends:
+            # Given two workers that learn while events arrive
+            feed.begin(EVENTS_PER_SECOND)
+            crew.start().await_commit()
+            crew.start().await_commit()
+
+            # When the only broker is killed while no transaction is half way through its commit (a broker without
+            # replicas may forget such a one for ever: Kafka 4.3.1 takes partitions that have no leader yet for deleted,
+            # and skips their markers), and comes back
+            _stop_between_transactions(crew, ends)
+            kafka.stop_node(1, kill=True)
+            crew.send(signal.SIGCONT)
             kafka.start_node(1)
             _await_commit(crew)
 
@@ -46,7 +67,7 @@ def test_a_long_outage_costs_nothing(unique: str, tmp_path: Path) -> None:
             first.await_commit()
 
             # When the broker stays away for longer than a transaction may last
-            kafka.stop_node(1, kill=True)
+            kafka.stop_node(1)
             first.await_log("abort: |headrace: ")
             kafka.start_node(1)
             _await_commit(crew)
@@ -87,6 +108,17 @@ def _finish(stage: Stage, feed: Feed, crew: Crew) -> None:
     assert {worker.exit_code() for worker in crew.workers if worker.leaving} == {0}
     require_exactly_once(stage, feed)
     require_one_chain(stage)
+
+
+def _stop_between_transactions(crew: Crew, ends: Ends) -> None:
+    def look() -> bool:
+        crew.send(signal.SIGSTOP)
+        if ends.settled():
+            return True
+        crew.send(signal.SIGCONT)
+        return False
+
+    await_("a moment without a transaction", look)
 
 
 def _await_commit(crew: Crew) -> None:

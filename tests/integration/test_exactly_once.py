@@ -3,15 +3,13 @@
 import random
 import signal
 from pathlib import Path
-from typing import Self
-
-from confluent_kafka import Consumer, TopicPartition
 
 from deploy.broker import Broker
 from tests.support.crew import Crew, Worker
+from tests.support.ends import Ends
 from tests.support.feed import Feed
 from tests.support.patience import await_
-from tests.support.stage import Stage, set_stage
+from tests.support.stage import set_stage
 from tests.support.verdict import await_all_learned, require_exactly_once, require_one_chain
 
 EVENTS = 200_000
@@ -27,7 +25,7 @@ def test_killed_workers_neither_lose_nor_repeat_an_event(kafka: Broker, unique: 
     acts = [_die_anywhere, _die_in_a_commit, _die_after_a_commit, _die_in_a_restore, _die_young] * KILLS
     acts = [*acts[:KILLS], *[_leave] * LEAVES]
     moments.shuffle(acts)
-    with Feed(stage) as feed, Crew(stage, tmp_path) as crew, _Ends(stage) as ends:
+    with Feed(stage) as feed, Crew(stage, tmp_path) as crew, Ends(stage) as ends:
         # Given workers that learn while events arrive
         feed.begin(EVENTS_PER_SECOND)
         crew.start()
@@ -55,46 +53,14 @@ def test_killed_workers_neither_lose_nor_repeat_an_event(kafka: Broker, unique: 
         require_one_chain(stage)
 
 
-class _Ends:
-    """Whether a transaction is open on the model topic: then its end lies past what is committed."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._places = [TopicPartition(stage.config.model.topic, shard) for shard in range(stage.partitions)]
-        self._consumers = [
-            Consumer(
-                {
-                    "bootstrap.servers": stage.config.kafka.bootstrap_servers,
-                    "group.id": "ends",
-                    "isolation.level": level,
-                }
-            )
-            for level in ("read_committed", "read_uncommitted")
-        ]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for consumer in self._consumers:
-            consumer.close()
-
-    def open(self) -> set[int]:
-        """Give the shards that an open transaction has written to."""
-        committed, written = (
-            [consumer.get_watermark_offsets(place, timeout=30)[1] for place in self._places]
-            for consumer in self._consumers
-        )
-        return {shard for shard in range(len(self._places)) if committed[shard] != written[shard]}
-
-
-def _die_anywhere(crew: Crew, _: _Ends, moments: random.Random) -> None:
+def _die_anywhere(crew: Crew, _: Ends, moments: random.Random) -> None:
     victim = _choose(crew, moments)
     # No condition to wait for: the moment itself is what is drawn.
     crew.let_run(moments.uniform(0.0, 2.0))
     victim.kill()
 
 
-def _die_in_a_commit(crew: Crew, ends: _Ends, moments: random.Random) -> None:
+def _die_in_a_commit(crew: Crew, ends: Ends, moments: random.Random) -> None:
     def caught() -> Worker | None:
         victim, before = _choose(crew, moments), ends.open()
         began = ends.open() - before
@@ -110,27 +76,27 @@ def _die_in_a_commit(crew: Crew, ends: _Ends, moments: random.Random) -> None:
     await_("a worker in the middle of its transaction", caught).kill()
 
 
-def _die_after_a_commit(crew: Crew, _: _Ends, moments: random.Random) -> None:
+def _die_after_a_commit(crew: Crew, _: Ends, moments: random.Random) -> None:
     victim = _choose(crew, moments)
     before = crew.commits
     await_("a commit of any worker", lambda: crew.commits > before)
     victim.kill()
 
 
-def _die_in_a_restore(crew: Crew, _: _Ends, moments: random.Random) -> None:
+def _die_in_a_restore(crew: Crew, _: Ends, moments: random.Random) -> None:
     victim = crew.start()
     victim.await_log(r"assigned shards \[\d")
     crew.let_run(moments.uniform(0.0, 0.3))
     victim.kill()
 
 
-def _die_young(crew: Crew, _: _Ends, moments: random.Random) -> None:
+def _die_young(crew: Crew, _: Ends, moments: random.Random) -> None:
     victim = crew.start()
     crew.let_run(moments.uniform(0.5, 3.0))
     victim.kill()
 
 
-def _leave(crew: Crew, _: _Ends, moments: random.Random) -> None:
+def _leave(crew: Crew, _: Ends, moments: random.Random) -> None:
     crew.start()
     _choose(crew, moments).leave()
 

@@ -91,7 +91,7 @@ class Crew:
                 worker.kill()
         if error is not None:
             for worker in self.workers:
-                print(f"--- {worker.name}", *worker.log.splitlines()[-_TAIL_LINES:], sep="\n")
+                print(f"--- {worker.name}", *worker.log.splitlines()[-_TAIL_LINES:], sep="\n")  # noqa: T201 - pytest shows it
 
     @property
     def living(self) -> list[Worker]:
@@ -100,6 +100,11 @@ class Crew:
     @property
     def staying(self) -> list[Worker]:
         return [worker for worker in self.living if not worker.leaving]
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to each of them that is alive."""
+        for worker in self.living:
+            worker.send(number)
 
     def let_run(self, seconds: float) -> None:
         """Let time go by: for moments that are drawn, not for things to happen."""

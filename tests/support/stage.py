@@ -22,10 +22,7 @@ class Stage:
     config: Config
     file: Path
     partitions: int
-
-    @property
-    def admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.config.kafka.bootstrap_servers, "log_level": 0})
+    admin: AdminClient
 
     def alter(self, topic: str, **settings: str) -> None:
         """Change a topic's settings, given with `_` for `.`."""
@@ -70,9 +67,9 @@ def set_stage(
     file = folder / f"{unique}.toml"
     file.write_text("\n".join(_toml(settings, ())))
     config = Config.model_validate(settings)
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "reconnect.backoff.max.ms": 500, "log_level": 0})
     provision.create(admin, config, partitions=partitions, replication=replication)
-    return Stage(config=config, file=file, partitions=partitions)
+    return Stage(config=config, file=file, partitions=partitions, admin=admin)
 
 
 def _toml(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:

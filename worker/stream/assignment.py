@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from worker.config import Config
 from worker.errors import IncompatibleDataError
@@ -38,7 +37,6 @@ class Assignment:
     Args:
         config: the configuration.
         consumer: the group member.
-        admin: asked for the group's offsets.
         partitions: how many partitions the model topic has.
         commit: commits what is learned, before shards are given up; called inside the group's callback, so bounded.
         report: rebalances, restores.
@@ -48,7 +46,6 @@ class Assignment:
         self,
         config: Config,
         consumer: Consumer,
-        admin: AdminClient,
         *,
         partitions: int,
         commit: Callable[[], None],
@@ -59,7 +56,7 @@ class Assignment:
         self._closed = False
         self._joined = False
         self._config, self._consumer, self._partitions = config, consumer, partitions
-        self._admin, self._commit, self._report = admin, commit, report
+        self._commit, self._report = commit, report
         self._pool = ThreadPoolExecutor(_RESTORES_AT_ONCE, thread_name_prefix="restore")
         kafka = config.kafka
         self._incremental = kafka.group_protocol == "consumer" or kafka.assignor == "cooperative-sticky"
@@ -149,7 +146,7 @@ class Assignment:
     def _restore(self, shards: Iterable[int]) -> None:
         for shard in () if self._closed else shards:
             cancelled = threading.Event()
-            outcome = self._pool.submit(restore, self._config, self._admin, shard, cancelled)
+            outcome = self._pool.submit(restore, self._config, shard, cancelled)
             self._restoring[shard] = _Restoring(outcome=outcome, cancelled=cancelled)
 
     def _forget(self, shards: Iterable[int]) -> None:

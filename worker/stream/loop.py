@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient
 
 from worker.config import Config
 from worker.errors import FencedError, HeadraceError
@@ -32,7 +31,6 @@ class Loop:
         *,
         config: Config,
         consumer: Consumer,
-        admin: AdminClient,
         transactions: Transactions,
         partitions: int,
         trimmer: Trimmer,
@@ -43,7 +41,7 @@ class Loop:
         self._config, self._consumer, self._transactions = config, consumer, transactions
         self._trimmer, self._report, self._health, self._clock = trimmer, report, health, clock
         self._pipeline = Pipeline(config.learning)
-        self._assignment = Assignment(config, consumer, admin, partitions=partitions, commit=self.commit, report=report)
+        self._assignment = Assignment(config, consumer, partitions=partitions, commit=self.commit, report=report)
         self._last_commit = clock()
         self._uncommitted = 0
         self._aborts = 0
@@ -78,6 +76,10 @@ class Loop:
         learned = self._pipeline.learn(owned.state, records.values, records.timestamps, records.next_offset)
         owned.dead_letters += [(records.messages[bad.index], str(bad.reason), bad.detail) for bad in learned.rejected]
         self._uncommitted += len(records.messages)
+        _LOG.debug(
+            "shard %d: %d records", owned.state.shard, len(records.messages),
+            extra={"action": "learn", "shard": owned.state.shard},
+        )  # fmt: skip
 
     def commit_is_due(self) -> bool:
         """Tell whether the interval is over, or enough was learned."""

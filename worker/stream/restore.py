@@ -11,8 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
 
 from worker.config import Config
 from worker.errors import BrokerUnreachableError, CorruptSnapshotError, HeadraceError, IncompatibleDataError
@@ -26,6 +25,7 @@ from worker.stream.tail import Tail, TrimmedError
 _LOG = logging.getLogger(__name__)
 _AGAIN_SECONDS = 0.2
 _REQUEST_SECONDS = 10.0
+_SETTLE_SECONDS = 2.0  # of waiting for open transactions, before we look whether we are still wanted
 
 
 class RestoreCancelledError(HeadraceError):
@@ -40,7 +40,7 @@ class Restored:
     seconds: float
 
 
-def restore(config: Config, admin: AdminClient, shard: int, cancelled: threading.Event) -> Restored:
+def restore(config: Config, shard: int, cancelled: threading.Event) -> Restored:
     """Rebuild a shard as it was last committed; a fresh one where nothing is.
 
     Raises:
@@ -57,7 +57,7 @@ def restore(config: Config, admin: AdminClient, shard: int, cancelled: threading
             if cancelled.is_set():
                 raise RestoreCancelledError
             try:
-                offset = _committed_offset(config, admin, shard)
+                offset = tail.group_offset(config.events.topic, _SETTLE_SECONDS)
                 found = tail.last_manifest()
                 if _agree(config, shard, offset, found):
                     state = _rebuild(config, tail, shard, found[0]) if found else _fresh(config, shard)
@@ -81,21 +81,6 @@ def restore(config: Config, admin: AdminClient, shard: int, cancelled: threading
         extra={"action": "restore", "shard": shard, "version": state.version},
     )  # fmt: skip
     return Restored(state=state, seconds=seconds)
-
-
-def _committed_offset(config: Config, admin: AdminClient, shard: int) -> int | None:
-    """Ask for the group's offset; the broker holds the answer back while a transaction is about to change it.
-
-    Not by the consumer's `committed()`: a client's calls exclude one another, the loop's `consume()` would starve it.
-    """
-    asked = ConsumerGroupTopicPartitions(config.kafka.group, [TopicPartition(config.events.topic, shard)])
-    (answer,) = admin.list_consumer_group_offsets(
-        [asked], require_stable=True, request_timeout=_REQUEST_SECONDS
-    ).values()
-    (place,) = answer.result().topic_partitions
-    if place.error is not None:
-        raise KafkaException(place.error)
-    return int(place.offset) if place.offset >= 0 else None
 
 
 def _agree(config: Config, shard: int, offset: int | None, found: tuple[Manifest, int] | None) -> bool:

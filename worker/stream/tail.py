@@ -121,6 +121,28 @@ class Tail:
             ) from error
         return begin, end
 
+    def group_offset(self, topic: str, timeout_seconds: float) -> int | None:
+        """Give the offset that the settings' group has committed in the same partition of a topic; None without one.
+
+        A transaction that is about to change it is waited for (KIP-447).
+        """
+        # Not by an AdminClient: one that lives through the restart of a broker may never find the group's coordinator
+        # again (librdkafka 2.16). Nor by the member of the group: a client's calls exclude one another, and the loop's
+        # `consume()` would starve this one.
+        asked = [TopicPartition(topic, self.partition)]
+        try:
+            (place,) = self._consumer.committed(asked, timeout=timeout_seconds)
+            problem = place.error
+        except KafkaException as error:
+            problem = error.args[0]
+        if problem is not None:
+            raise BrokerUnreachableError(
+                f"the group's offset of partition {self.partition} of {topic} was not told: {problem.str()}. Either no "
+                "broker answers (`headrace doctor` tells), or a transaction has been open for longer than any "
+                "worker's: `kafka-transactions.sh find-hanging` names it, and `abort` ends it"
+            )
+        return int(place.offset) if place.offset >= 0 else None
+
 
 def _kind(message: Message) -> Kind | None:
     said = dict(message.headers() or [])
