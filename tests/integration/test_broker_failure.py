@@ -105,7 +105,8 @@ def _finish(stage: Stage, feed: Feed, crew: Crew) -> None:
     await_all_learned(stage, lambda: crew.replace_the_ended(*ALLOWED))
     for worker in crew.living:
         worker.leave()
-    assert {worker.exit_code() for worker in crew.workers if worker.leaving} == {0}
+    # One whose client never finds the coordinator again (librdkafka #5511) ends as documented, when it is asked to too
+    assert {worker.exit_code() for worker in crew.workers if worker.leaving} <= {0, *ALLOWED}
     require_exactly_once(stage, feed)
     require_one_chain(stage)
 

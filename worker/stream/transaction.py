@@ -1,7 +1,9 @@
 """The commit: one Kafka transaction for the model records and the offsets of every shard that moved."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -22,6 +24,8 @@ _FORBIDDEN = (
 )
 # The broker waits longer than this only when it is in trouble; the transaction's own timeout ends it then.
 _FULL_QUEUE_SECONDS = 0.05
+# A call that is this late does not come back; a busy machine is late by less.
+_LOST_SECONDS = 5.0
 
 
 class AbortedError(HeadraceError):
@@ -103,7 +107,26 @@ class Transactions:
         if not self._consumer.memberid():
             # The broker takes offsets from anybody who names neither a member nor a generation.
             raise AbortedError("it is no member at the moment")
-        self._insist(lambda left: self._producer.send_offsets_to_transaction(offsets, member, left), deadline)
+        self._insist(lambda left: self._send_offsets(offsets, member, left), deadline)
+
+    def _send_offsets(self, offsets: list[TopicPartition], member: object, within_seconds: float) -> None:
+        # Once the group's coordinator has left the cluster this call may not come back, whatever its timeout
+        # (https://github.com/confluentinc/librdkafka/issues/5511): so it is made by a thread that can be left behind.
+        outcome: Future[None] = Future()
+
+        def send() -> None:
+            try:
+                outcome.set_result(self._producer.send_offsets_to_transaction(offsets, member, within_seconds))
+            except KafkaException as error:
+                outcome.set_exception(error)
+
+        threading.Thread(target=send, name="offsets", daemon=True).start()
+        try:
+            outcome.result(within_seconds + _LOST_SECONDS)
+        except TimeoutError:
+            raise FencedError(
+                "the Kafka client has lost sight of the group's coordinator and does not come back; restart the worker"
+            ) from None
 
     def _publish(self, version: Sealed, shard: int, deadline: Deadline) -> None:
         first: list[int] = []
@@ -178,7 +201,7 @@ class Transactions:
     def _abort(self) -> None:
         deadline = Deadline.after(self._config.kafka.transaction_timeout_seconds, self._clock)
         try:
-            self._insist(self._producer.abort_transaction, deadline, last=True)
+            self._insist(self._producer.abort_transaction, deadline)
         except AbortedError as error:
             raise FencedError(f"the transaction could not even be aborted: {error}; restart the worker") from error
 
