@@ -23,7 +23,7 @@ def test_what_an_aborted_transaction_held_is_learned_again(kafka: Broker, unique
         stage.alter(stage.config.model.topic, max_message_bytes="2000")
 
         # When its transactions are aborted, and then the topic takes them again
-        worker.await_log("abort: the transaction was aborted")
+        worker.await_log("abort: .*going back to the last commit")
         stage.alter(stage.config.model.topic, max_message_bytes=_DEFAULT_BYTES)
         worker.await_commit()
 
