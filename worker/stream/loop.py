@@ -21,6 +21,7 @@ from worker.stream.trim import Trimmer
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 0.1  # the longest that a turn waits for events: what a signal, or a restored shard, waits at most
 _MOST_ABORTS = 8  # in a row: from then on it is no passing trouble
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0  # before a commit is tried again after an abort
 
 
 class Loop:
@@ -118,6 +119,8 @@ class Loop:
             "going back to the last commit" if isinstance(error, AbortedError) else "it goes out with the next commit"
         )
         _LOG.warning("%s; %s", error, then, extra={"action": "abort"})
+        # The next try waits, twice as long each time: a passing trouble has some ten seconds to pass.
+        self._last_commit = self._clock() + min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2**self._aborts)
         if self._aborts >= _MOST_ABORTS:
             raise HeadraceError(f"{self._aborts} transactions in a row were aborted, the last because: {error}")
 
