@@ -30,10 +30,11 @@ def stop_on_signals(stopped: threading.Event, within_seconds: float) -> Iterator
         stopped.set()
         timer.start()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    # They stay to the end of the process: one that is ending by itself, fenced say, keeps its own exit code when it is
+    # asked to end meanwhile.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
     try:
         yield
     finally:
         timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,25 +17,7 @@ EVENTS_PER_SECOND = 2_000
 ALLOWED = (BrokerUnreachableError.exit_code, FencedError.exit_code)
 
 
-def test_a_broker_that_restarts_costs_nothing(unique: str, tmp_path: Path) -> None:
-    with broker(own=True) as kafka:
-        stage = set_stage(kafka, unique, tmp_path)
-        with Feed(stage) as feed, Crew(stage, tmp_path) as crew:
-            # Given two workers that learn while events arrive
-            feed.begin(EVENTS_PER_SECOND)
-            crew.start().await_commit()
-            crew.start().await_commit()
-
-            # When the only broker goes away and comes back
-            kafka.stop_node(1)
-            kafka.start_node(1)
-            _await_commit(crew)
-
-            # Then nothing was lost and nothing was learned twice
-            _finish(stage, feed, crew)
-
-
-def test_a_broker_that_is_killed_costs_nothing(unique: str, tmp_path: Path) -> None:
+def test_a_lone_broker_that_is_killed_and_comes_back_costs_nothing(unique: str, tmp_path: Path) -> None:
     with broker(own=True) as kafka:
         stage = set_stage(kafka, unique, tmp_path)
         with Feed(stage) as feed, Crew(stage, tmp_path) as crew, Ends(stage) as ends:
@@ -44,9 +26,7 @@ def test_a_broker_that_is_killed_costs_nothing(unique: str, tmp_path: Path) -> N
             crew.start().await_commit()
             crew.start().await_commit()
 
-            # When the only broker is killed while no transaction is half way through its commit (a broker without
-            # replicas may forget such a one for ever: Kafka 4.3.1 takes partitions that have no leader yet for deleted,
-            # and skips their markers), and comes back
+            # When the only broker dies and comes back
             _stop_between_transactions(crew, ends)
             kafka.stop_node(1, kill=True)
             crew.send(signal.SIGCONT)
@@ -57,17 +37,19 @@ def test_a_broker_that_is_killed_costs_nothing(unique: str, tmp_path: Path) -> N
             _finish(stage, feed, crew)
 
 
-def test_a_long_outage_costs_nothing(unique: str, tmp_path: Path) -> None:
+def test_a_lone_broker_that_is_away_for_longer_than_a_transaction_costs_nothing(unique: str, tmp_path: Path) -> None:
     with broker(own=True) as kafka:
         stage = set_stage(kafka, unique, tmp_path, kafka={"transaction_timeout_seconds": 2})
-        with Feed(stage) as feed, Crew(stage, tmp_path) as crew:
+        with Feed(stage) as feed, Crew(stage, tmp_path) as crew, Ends(stage) as ends:
             # Given a worker that learns while events arrive
             feed.begin(EVENTS_PER_SECOND)
             first = crew.start()
             first.await_commit()
 
-            # When the broker stays away for longer than a transaction may last
+            # When the only broker is stopped, and comes back after the worker gave up a transaction
+            _stop_between_transactions(crew, ends)
             kafka.stop_node(1)
+            crew.send(signal.SIGCONT)
             first.await_log("abort: |headrace: ")
             kafka.start_node(1)
             _await_commit(crew)
@@ -112,6 +94,13 @@ def _finish(stage: Stage, feed: Feed, crew: Crew) -> None:
 
 
 def _stop_between_transactions(crew: Crew, ends: Ends) -> None:
+    """Stop the workers at a moment when no transaction is open.
+
+    A lone broker that goes away half way through a commit breaks it for good (Kafka 4.3.1): it tells the client that
+    it is done, takes the partitions, which have no leader any more, for deleted ones, and leaves out their markers.
+    With replicas a partition always has a leader: the test with three brokers kills at any moment.
+    """
+
     def look() -> bool:
         crew.send(signal.SIGSTOP)
         if ends.settled():

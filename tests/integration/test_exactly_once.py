@@ -53,6 +53,17 @@ def test_killed_workers_neither_lose_nor_repeat_an_event(kafka: Broker, unique: 
         require_one_chain(stage)
 
 
+def test_polls_of_a_few_records_learn_the_same(kafka: Broker, unique: str, tmp_path: Path) -> None:
+    stage = set_stage(kafka, unique, tmp_path, run={"poll_events": 7})
+    with Feed(stage) as feed, Crew(stage, tmp_path) as crew:
+        feed.send(5_000)
+        worker = crew.start()
+        await_all_learned(stage)
+        worker.leave()
+        assert worker.exit_code() == 0
+        require_exactly_once(stage, feed)
+
+
 def _die_anywhere(crew: Crew, _: Ends, moments: random.Random) -> None:
     victim = _choose(crew, moments)
     # No condition to wait for: the moment itself is what is drawn.
