@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from confluent_kafka import Message
 
@@ -17,7 +18,7 @@ from worker.snapshot.records import Kind, read
 from worker.snapshot.state import ShardState
 from worker.stream.client import reader_settings
 from worker.stream.feed import Feed
-from worker.stream.tail import Tail, TrimmedError
+from worker.stream.tail import Tail, TrimmedError, despite_trimming
 
 _ATTEMPTS = 5  # a worker may trim what is being read: then the reading begins again at a newer base
 
@@ -67,7 +68,8 @@ def kept(config: Config, shard: int | None = None) -> list[Kept]:
     for number in _shards(config, shard):
         with _tail(config, number) as tail:
             last = tail.last_manifest(readable=True)  # `check` tells of damage
-            oldest = next((_version_of(message) for message in tail.messages(tail.bounds()[0])), None) if last else 0
+            first = despite_trimming(partial(_first_message, tail)) if last else None
+        oldest = _version_of(first) if first is not None else 0
         found.append(Kept(shard=number, oldest_version=oldest or 0, last=last[0] if last else None))
     return found
 
@@ -80,7 +82,7 @@ def show(config: Config, shard: int | None = None, version: int | None = None) -
         CorruptSnapshotError, IncompatibleDataError: the version, or one that is read on the way to it, is damaged.
         BrokerUnreachableError: no broker answers.
     """
-    return [_show(config, number, version) for number in _shards(config, shard)]
+    return [despite_trimming(partial(_show, config, number, version)) for number in _shards(config, shard)]
 
 
 def records(config: Config, shard: int | None = None) -> int:
@@ -242,6 +244,10 @@ def _feed(config: Config) -> Iterator[Feed]:
 
 def _tail(config: Config, shard: int) -> Tail:
     return Tail(reader_settings(config.kafka), config.model.topic, shard)
+
+
+def _first_message(tail: Tail) -> Message | None:
+    return next(tail.messages(tail.bounds()[0]), None)
 
 
 def _version_of(message: Message) -> int | None:

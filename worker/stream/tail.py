@@ -1,9 +1,10 @@
 """Reading one partition of the model topic: what is committed, from an offset on, or from its tail back."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -15,6 +16,9 @@ from worker.stream.polling import take
 _FIRST_WINDOW = 32  # records: a manifest closes every version, so the last one is near; else eight times as far
 _REQUEST_SECONDS = 10.0
 _READ = 1_000  # messages at once
+_TRIMMED_TRIES = 10  # each takes a commit and a trim of the shard's worker just then
+
+Seen = TypeVar("Seen")
 
 
 class TrimmedError(CorruptSnapshotError):
@@ -47,6 +51,9 @@ class Tail:
 
         With `readable`, one that cannot be read is passed over; where none can, the reason is raised all the same.
         """
+        return despite_trimming(lambda: self._last_manifest(readable))
+
+    def _last_manifest(self, readable: bool) -> tuple[Manifest, int] | None:
         begin, end = self.bounds()
         if begin == end:
             return None
@@ -142,6 +149,18 @@ class Tail:
                 "worker's: `kafka-transactions.sh find-hanging` names it, and `abort` ends it"
             )
         return int(place.offset) if place.offset >= 0 else None
+
+
+def despite_trimming(look: Callable[[], Seen]) -> Seen:
+    """Look at a partition's bounds and read there; again where its worker trimmed it in between.
+
+    Raises:
+        TrimmedError: it did so every time.
+    """
+    for _ in range(_TRIMMED_TRIES - 1):
+        with suppress(TrimmedError):
+            return look()
+    return look()
 
 
 def _kind(message: Message) -> Kind | None:
