@@ -20,8 +20,6 @@ from worker.stream.client import reader_settings
 from worker.stream.feed import Feed
 from worker.stream.tail import Tail, TrimmedError, despite_trimming
 
-_ATTEMPTS = 5  # a worker may trim what is being read: then the reading begins again at a newer base
-
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
@@ -110,7 +108,7 @@ def check(
         BrokerUnreachableError: no broker answers.
     """
     for number in _shards(config, shard):
-        yield _check(config, number, progress)
+        yield despite_trimming(partial(_check, config, number, progress))
 
 
 def _show(config: Config, shard: int, version: int | None) -> Shown:
@@ -156,19 +154,15 @@ def _first(tail: Tail, last: Manifest, start: int, wanted: int) -> Version | Non
 
 
 def _check(config: Config, shard: int, progress: Callable[[int], None]) -> Verdict:
-    for attempt in range(_ATTEMPTS):
-        inspection = _Inspection(shard, progress)
-        try:
-            with _tail(config, shard) as tail:
-                inspection.read(tail)
-        except TrimmedError:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-        except IncompatibleDataError as error:
-            return inspection.verdict(str(error))
-        else:
-            return inspection.verdict(None)
-    raise AssertionError
+    inspection = _Inspection(shard, progress)
+    try:
+        with _tail(config, shard) as tail:
+            inspection.read(tail)
+    except TrimmedError:
+        raise  # no damage: the reading begins again, at a newer base
+    except IncompatibleDataError as error:
+        return inspection.verdict(str(error))
+    return inspection.verdict(None)
 
 
 class _Inspection:

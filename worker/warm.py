@@ -8,7 +8,9 @@ from worker.config import Feature, Learning
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
+from worker.model.table import Table
 from worker.pipeline import Pipeline
+from worker.snapshot.records import decode_rows, encode_rows
 from worker.snapshot.state import ShardState
 
 _EVENTS = 200  # the decoder goes column by column only where there are many
@@ -31,7 +33,11 @@ def compile_all() -> None:
     pipeline, state = Pipeline(_EVERY_KIND), ShardState.fresh(0, _EVERY_KIND)
     for values in (_events(item="i1"), _events(item=1), [*_events(item="i2")[1:], b"{"]):
         pipeline.learn(state, values, timestamps, _EVENTS)
-    state.model.table.put(state.model.table.touched())
+    rows = state.model.table.touched()
+    state.model.table.put(rows)
+    read = decode_rows(encode_rows(rows), _EVERY_KIND.model.factors)  # arrays that are read-only, as a restore has them
+    state.model.table.gather(read.keys)
+    Table(state.model.table.prior, capacity=1).put(read)  # which makes it grow
     state.digest()
     table = Decoder(_EVERY_KIND, labelled=False).decode(_events(item="i1"), timestamps).table
     state.model.predict(Features(_EVERY_KIND).encode(table))

@@ -19,6 +19,7 @@ from worker.config import Config
 from worker.errors import ConfigurationError, CorruptSnapshotError, IncompatibleDataError
 from worker.snapshot.records import Kind, Record, checksum, decode_rows, encode_rows
 from worker.snapshots import Verdict
+from worker.stream.tail import Tail
 
 ROOT = Path(__file__).parents[2]
 
@@ -280,3 +281,33 @@ def test_the_commands(publisher, config):
     )
     told = json.loads(headrace(config, "verify", "--json").stdout)
     assert [(one["damaged_version"], one["last_version"]) for one in told] == [(3, 2), (None, 0)]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        pytest.param(lambda config: [it.last.version for it in snapshots.kept(config, 0)], id="list"),
+        pytest.param(lambda config: [it.manifest.version for it in snapshots.show(config, 0)], id="show"),
+        pytest.param(lambda config: [it.last_version for it in snapshots.check(config, 0)], id="verify"),
+    ],
+)
+def test_a_worker_that_trims_between_a_look_and_the_read_is_no_failure(publisher, config, monkeypatch, look):
+    # Given a shard whose worker commits a base, and trims up to it, whenever a reader has just seen where it begins
+    writer = Writer(keep_bases=1)
+    advance(publisher, writer, 2)
+    bounds, trims = Tail.bounds, [0]
+
+    def seen_too_early(tail: Tail) -> tuple[int, int]:
+        seen = bounds(tail)
+        if trims[0] < 3:
+            trims[0] += 1
+            with_base(publisher, writer, 1)
+            advance(publisher, writer)
+            place = TopicPartition(publisher.topic, 0, writer.state.bases[0].offset)
+            publisher.admin.delete_records([place])[place].result(SECONDS)
+        return seen
+
+    monkeypatch.setattr(Tail, "bounds", seen_too_early)
+    # When somebody reads, then that is told which is there in the end
+    assert look(config) == [writer.state.version]
+    assert trims == [3]
