@@ -4,9 +4,14 @@ import re
 import secrets
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from deploy.broker import Broker, broker
+
+# The first example of a test may load kernels from numba's cache, or compile them.
+hypothesis.settings.register_profile("headrace", deadline=None)
+hypothesis.settings.load_profile("headrace")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "run": "worker.commands.run:run",
     "follow": "worker.commands.follow:follow",
     "score": "worker.commands.follow:score",
+    "reshard": "worker.commands.reshard:reshard",
     "snapshot": "worker.commands.snapshot:snapshot",
     "simulate": "worker.commands.simulate:simulate",
     "load": "worker.commands.load:load",

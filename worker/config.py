@@ -4,6 +4,7 @@
 a worker refuses a model that was learned differently and a follower needs no configuration of its own.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -13,6 +14,8 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9.
 FieldName = Annotated[str, Field(min_length=1)]  # of an event
 FeatureKind = Literal["categorical", "numeric", "multi", "cross"]
 Transform = Literal["identity", "log", "buckets"]
+_DURATION = re.compile(r"([0-9]{1,6})([smhd])")
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 Handed = dict[str, str | int | float | bool | SecretStr]  # to librdkafka
 
 
@@ -91,12 +94,30 @@ class Model(Section):
     kind: Literal["gaussian"] = Field("gaussian", description="a Gaussian field-weighted factorization machine")
     loss: Literal["logistic", "squared"] = Field("logistic", description="logistic wants labels from 0 to 1")
     factors: int = Field(16, ge=0, le=256, description="K; 0 is the linear special case")
+    half_life: str = Field(
+        "off", description="in which what is learned fades by half, in event time: off, or a number with s, m, h or d"
+    )
+    merge: bool = Field(True, description="shards add up to one model: rows of shared features are merged")
     seed: int = Field(0, ge=0, lt=2**63, description="of the factors that rows begin with")
     init_deviation: float = Field(0.05, ge=0, description="standard deviation of those factors")
     prior_weight_precision: float = Field(2.0, gt=0, description="1 / variance of a weight before any event")
     prior_factor_precision: float = Field(5.0, gt=0, description="the same of a factor")
     prior_pair_precision: float = Field(1.0, gt=0, description="the same of the weight of a pair of fields")
     noise_variance: float = Field(1.0, gt=0, description="of the squared loss")
+
+    @field_validator("half_life")
+    @classmethod
+    def _duration(cls, value: str) -> str:
+        found = _DURATION.fullmatch(value)
+        if value != "off" and (found is None or int(found[1]) < 1):
+            raise ValueError('must be "off" or a whole number of s, m, h or d, such as "14d"')
+        return value
+
+    @property
+    def half_life_ms(self) -> int:
+        """Milliseconds; 0 where nothing is forgotten."""
+        found = _DURATION.fullmatch(self.half_life)
+        return int(found[1]) * _UNIT_MS[found[2]] if found else 0
 
 
 class Learning(Section):
@@ -126,6 +147,13 @@ class Learning(Section):
     def field_of(self, name: str) -> str:
         """Give the event's field that a feature reads."""
         return self.features[name].field or name
+
+    def follows_key(self, name: str) -> bool:
+        """Tell whether each row of a feature belongs to one partition key: it is that key, or a cross with it."""
+        feature = self.features[name]
+        if feature.kind == "cross":
+            return any(self.follows_key(part) for part in feature.of)
+        return feature.kind == "categorical" and self.field_of(name) == self.events.partition_key
 
     def is_local(self, name: str) -> bool:
         """Tell whether a feature's rows are learned by one shard only: it is made from the partition key."""
@@ -166,7 +194,12 @@ class Commit(Section):
 class Snapshots(Section):
     """How much of the model topic is kept."""
 
-    keep_bases: int = Field(2, ge=1, description="complete bases kept; what lies before the oldest is trimmed")
+    keep_bases: int = Field(
+        2,
+        ge=1,
+        description="complete bases kept; what lies before the oldest is trimmed. With one only, a restart may not "
+        "find what a shard knew of the others, and goes on with what they have added by now",
+    )
     base_part_bytes: int = Field(33_554_432, ge=65_536, description="the most of a base that one commit carries")
 
 

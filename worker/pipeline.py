@@ -40,11 +40,13 @@ class Pipeline:
             next_offset: the offset after the last of them.
         """
         decoded = self._decoder.decode(values, timestamps)
+        entries = self._features.encode(decoded.table)
         batch = Batch(
-            entries=self._features.encode(decoded.table),
+            entries=entries,
             labels=decoded.labels,
             weights=decoded.weights,
             times=decoded.times,
+            routes=self._features.routes(decoded.table, entries),
         )
         scores = state.model.learn(batch)  # predicts each event before it learns from it
         state.progress.add(scores.predictions, batch.labels, batch.weights)

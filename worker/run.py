@@ -17,10 +17,11 @@ from worker.errors import BrokerUnreachableError, StalledError
 from worker.observe.health import Health, Watchdog
 from worker.observe.metrics import WorkerMetrics, new_registry
 from worker.observe.server import Server
-from worker.snapshot.lineage import Writing
+from worker.snapshot.sealing import Writing
 from worker.stopping import stop_on_signals
 from worker.stream import client, topics
 from worker.stream.loop import Loop
+from worker.stream.peers import Peers
 from worker.stream.report import Report
 from worker.stream.transaction import Transactions
 from worker.stream.trim import Trimmer
@@ -66,11 +67,13 @@ def run(config: Config) -> None:
             keep_bases=config.snapshots.keep_bases,
             base_part_bytes=config.snapshots.base_part_bytes,
         )
+        held = stack.enter_context(Peers(config, required.partitions)).held if config.model.merge else None
         loop = Loop(
             config=config,
             consumer=consumer,
-            transactions=Transactions(config, producer, consumer, writing, wall=_wall, clock=time.monotonic),
+            transactions=Transactions(config, producer, consumer, writing, held, wall=_wall, clock=time.monotonic),
             partitions=required.partitions,
+            held=held,
             trimmer=Trimmer(admin, config.model.topic),
             report=Report(metrics, consumer, config.events.topic),
             health=health,

@@ -1,16 +1,21 @@
 """Compiling every kernel before it is needed: numba takes seconds at first use, and keeps what it made in a cache."""
 
+from dataclasses import replace
+
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from worker.config import Feature, Learning
+from worker.config import Feature, Learning, Model
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
+from worker.model.forgetting import TICKS
+from worker.model.ledger import Ledger
 from worker.model.table import Table
 from worker.pipeline import Pipeline
-from worker.snapshot.records import decode_rows, encode_rows
+from worker.snapshot.records import decode_contribution, decode_rows, encode_contribution, encode_rows
 from worker.snapshot.state import ShardState
 
 _EVENTS = 200  # the decoder goes column by column only where there are many
@@ -23,7 +28,8 @@ _EVERY_KIND = Learning(
         "price_band": Feature(kind="numeric", field="price", transform="buckets", edges=(1.0, 2.0)),
         "tags": Feature(kind="multi"),
         "user_x_item": Feature(kind="cross", of=("user", "item")),
-    }
+    },
+    model=Model(merge=False),
 )
 
 
@@ -36,14 +42,34 @@ def compile_all() -> None:
     rows = state.model.table.touched()
     state.model.table.put(rows)
     read = decode_rows(encode_rows(rows), _EVERY_KIND.model.factors)  # arrays that are read-only, as a restore has them
+    state.model.table.get(read.keys)
     state.model.table.gather(read.keys)
     Table(state.model.table.prior, capacity=1).put(read)  # which makes it grow
     state.digest()
     table = Decoder(_EVERY_KIND, labelled=False).decode(_events(item="i1"), timestamps).table
     state.model.predict(Features(_EVERY_KIND).encode(table))
+    _merge(timestamps)
     for partitioner in ("murmur2", "crc32"):
         partition_of(table["user"], 4, partitioner)
         partition_of(pa.chunked_array([[1, 2]]), 4, partitioner)
+
+
+def _merge(timestamps: NDArray[np.int64]) -> None:
+    """Do what shards that are merged do with what they have learned, and with what they read of others."""
+    learning = _EVERY_KIND.model_copy(update={"model": Model(merge=True)})
+    state, factors = ShardState.fresh(0, learning), learning.model.factors
+    Pipeline(learning).learn(state, _events(item="i1"), timestamps, _EVENTS)
+    _, contribution = state.model.boundary()
+    shared = state.model.shared
+    if shared is None or contribution is None:
+        return
+    read = decode_contribution(encode_contribution(contribution), factors)
+    shared.merged.add(read)
+    grown = Ledger(read.amounts.shape[1], capacity=1)
+    grown.add(read)
+    grown.add(replace(read, tick=TICKS))  # a half-life later
+    state.model.renew(shared.merged.all().keys)
+    state.digest()
 
 
 def _events(*, item: str | int) -> list[bytes]:

@@ -9,7 +9,6 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from numpy.typing import NDArray
 
 from worker.config import Config
-from worker.snapshot.lineage import delta_bytes
 from worker.snapshot.manifest import Manifest
 from worker.stream.client import reader_settings
 
@@ -38,7 +37,7 @@ class Freshness:
         """Note that a version is served from now on."""
         with self._changed:
             self.versions += 1
-            self.delta_bytes += delta_bytes(manifest)
+            self.delta_bytes += manifest.delta_bytes
             self._served[manifest.shard].append((manifest.input.next_offset, time.time() * 1_000))
             self._latest[manifest.shard] = manifest
             self._changed.notify_all()

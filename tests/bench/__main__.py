@@ -11,9 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.machine import machine
-from tests.bench import quality, throughput
+from tests.bench import merge, quality, throughput
 
-PARTS: dict[str, Callable[[], dict[str, Any]]] = {"throughput": throughput.measure, "quality": quality.measure}
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "throughput": throughput.measure,
+    "quality": quality.measure,
+    "merge": merge.measure,
+}
 RESULT = Path("build/bench.json")
 
 

@@ -94,6 +94,8 @@ def _type(field: FieldInfo, name: str) -> str:
         return "table"
     if get_origin(annotation) is tuple:
         return "list of numbers" if kinds[0] is float else "list of texts"
+    if annotation is bool:
+        return "`true` or `false`"
     word = {str: "text", int: "integer", float: "number"}[kinds[0]]
     bounds = [
         f"{sign} {getattr(limit, attribute):_}"
@@ -107,8 +109,8 @@ def _type(field: FieldInfo, name: str) -> str:
 def _default(value: Any) -> str:
     if value is None:
         return "not set"
-    if isinstance(value, str):
-        return f"`{value}`"
+    if isinstance(value, str | bool):
+        return f"`{str(value).lower() if isinstance(value, bool) else value}`"
     if isinstance(value, dict | tuple):
         return "none"
     return f"{value:_}" if isinstance(value, int) and value > 9_999 else f"{value:g}"  # as TOML reads it

@@ -14,31 +14,42 @@ from pydantic import BaseModel
 
 from worker.config import Learning
 from worker.events.hashing import key_of
+from worker.model.arithmetic import mix
+from worker.model.batch import SHARED
 from worker.pipeline import Pipeline
-from worker.snapshot.lineage import Sealed, Writing
-from worker.snapshot.manifest import Manifest
-from worker.snapshot.records import Kind, Record
+from worker.snapshot.manifest import Manifest, Peer
+from worker.snapshot.records import Kind, Record, decode_ledger
+from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.snapshot.state import ShardState
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 README = (SCHEMAS / "README.md").read_text(encoding="utf-8")
 SCHEMA = json.loads((SCHEMAS / "model" / "manifest.v1.schema.json").read_text(encoding="utf-8"))
-LEARNING = Learning.model_validate({"features": {"user": {}, "item": {}, "price": {"kind": "numeric"}}})
+LEARNING = Learning.model_validate(
+    {"features": {"user": {}, "item": {}, "price": {"kind": "numeric"}}, "model": {"merge": False}}
+)
 NOW = 1_735_689_600_000
 EVENT = b'{"user": "u1", "item": "i%d", "label": 1, "time": 1735689600000, "price": 2.5}'
 
 
-def versions(count: int) -> list[list[Record]]:
+def versions(count: int, learning: Learning = LEARNING) -> list[list[Record]]:
     """Learn a little and publish it, version after version, as a worker does."""
-    state, pipeline = ShardState.fresh(3, LEARNING), Pipeline(LEARNING)
+    state, pipeline = ShardState.fresh(3, learning), Pipeline(learning)
     writing = Writing(
-        learning=LEARNING, group="headrace", record_limit_bytes=1_048_588, keep_bases=2, base_part_bytes=65_536
+        learning=learning, group="headrace", record_limit_bytes=1_048_588, keep_bases=2, base_part_bytes=65_536
     )
+    other = ShardState.fresh(4, learning)
+    pipeline.learn(other, [EVENT % 7], np.array([NOW]), 1)
+    contribution = other.model.boundary()[1]
     published = []
     for number in range(count):
         state.bytes_since_base = 10_000_000 if number else 0  # so that every version but the first carries a base
         pipeline.learn(state, [EVENT % number, b"not JSON"], np.array([NOW, NOW]), 2 * number + 2)
-        sealed = Sealed(state, writing)
+        foldings = []
+        if contribution is not None:  # as if the other shard published the same with each of its versions
+            peer = Peer(version=number + 1, offset=5 * number, events=1, created=NOW)
+            foldings = [Folding(shard=4, peer=peer, contribution=contribution)]
+        sealed = Sealed(state, writing, foldings)
         manifest = sealed.close(number if sealed.needs_offset else None, NOW)
         sealed.settle()
         published.append([*sealed.data, manifest])
@@ -47,6 +58,14 @@ def versions(count: int) -> list[list[Record]]:
 
 VERSIONS = versions(3)
 MANIFESTS = [json.loads(records[-1].value) for records in VERSIONS]
+MERGED = versions(3, LEARNING.model_copy(update={"model": LEARNING.model.model_copy(update={"merge": True})}))
+MERGED_MANIFESTS = [json.loads(records[-1].value) for records in MERGED]
+# With as many events as it takes until the clock runs.
+FADING = versions(
+    33,
+    LEARNING.model_copy(update={"model": LEARNING.model.model_copy(update={"merge": True, "half_life": "1h"})}),
+)
+FADING_MANIFESTS = [json.loads(records[-1].value) for records in FADING[-2:]]
 
 
 def validator() -> jsonschema.Draft202012Validator:
@@ -54,7 +73,9 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(SCHEMA)
 
 
-@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda manifest: f"version {manifest['version']}")
+@pytest.mark.parametrize(
+    "manifest", MANIFESTS + MERGED_MANIFESTS + FADING_MANIFESTS, ids=lambda manifest: f"version {manifest['version']}"
+)
 def test_a_manifest_as_it_is_written_is_valid(manifest: dict[str, Any]) -> None:
     validator().validate(manifest)
 
@@ -63,7 +84,13 @@ def test_the_manifests_are_worth_validating() -> None:
     first, second, _ = MANIFESTS
     assert (first["parent_chain"], second["parent_chain"]) == ("", Manifest.link(VERSIONS[0][-1].value))
     assert second["state"]["rejected"] == {"not_json": 2}
-    assert [part["kind"] for part in second["records"]] == ["pairs", "progress", "rows", "base"]
+    assert [part["kind"] for part in second["records"]] == ["progress", "pairs", "rows", "base"]
+    assert (second["peers"], second["began"], second["state"]["view"]) == ({}, 2, "")
+    _, second, third = MERGED_MANIFESTS
+    assert [part["kind"] for part in second["records"]] == ["progress", "contribution", "rows", "base", "ledger"]
+    assert second["peers"] == {"4": {"version": 2, "offset": 5, "events": 1, "created": NOW}}
+    assert third["bases"][-1]["peers"] == second["peers"]
+    assert second["state"]["view"] != third["state"]["view"]
 
 
 @pytest.mark.parametrize("name", SCHEMA["required"])
@@ -83,6 +110,11 @@ def test_a_manifest_without_a_property_is_refused(name: str) -> None:
         (("records", 0, "kind"), "manifest"),
         (("bases",), []),
         (("state", "digest"), "0" * 31),
+        (("state", "view"), "0" * 15),
+        (("began",), -1),
+        (("peers",), {"4": 2}),
+        (("peers",), {"four": {"version": 2, "offset": 5}}),
+        (("peers",), {"4": {"version": 2}}),
         (("parent_chain",), None),
     ],
 )
@@ -106,7 +138,9 @@ def test_the_schema_has_what_the_model_has() -> None:
             inner = schema["properties"][name]
             for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
                 if isinstance(part, type) and issubclass(part, BaseModel):
-                    same(inner.get("items", inner), part)
+                    if "$ref" in inner:
+                        inner = SCHEMA["$defs"][inner["$ref"].rpartition("/")[2]]
+                    same(inner.get("items") or inner.get("additionalProperties") or inner, part)
 
     same(SCHEMA, Manifest)
     kinds = SCHEMA["properties"]["records"]["items"]["properties"]["kind"]["enum"]
@@ -115,20 +149,55 @@ def test_the_schema_has_what_the_model_has() -> None:
 
 def test_the_columns_are_those_of_the_records() -> None:
     tables = [re.findall(r"^\| `(\w+)` \| `(.+?)` \|", part, re.MULTILINE) for part in README.split("| Column |")[1:]]
-    rows, pairs, progress = [dict(table) for table in tables]
-    documented = {Kind.ROWS: rows, Kind.BASE: rows, Kind.PAIRS: pairs, Kind.PROGRESS: progress}
-    for record in VERSIONS[1][:-1]:
+    rows, pairs, progress, contribution, ledger = [dict(table) for table in tables]
+    documented = {
+        Kind.ROWS: rows, Kind.BASE: rows, Kind.PAIRS: pairs, Kind.PROGRESS: progress,
+        Kind.CONTRIBUTION: contribution, Kind.LEDGER: ledger,
+    }  # fmt: skip
+    factors = LEARNING.model.factors
+    fading = FADING[-1][:-1]
+    for record in [*VERSIONS[1][:-1], *MERGED[1][:-1], *fading]:
         schema = pa.ipc.open_stream(record.value).read_all().schema
         found = {field.name: re.sub(r"<item: (\w+)>", r"<\1>", str(field.type)) for field in schema}
         told = {
-            name: kind.replace("[K]", f"[{LEARNING.model.factors}]") for name, kind in documented[record.kind].items()
+            name: kind.replace("[K]", f"[{factors}]").replace("[3 + K]", f"[{3 + factors}]")
+            for name, kind in documented[record.kind].items()
+            if name != "as_of" or record in fading
         }
         assert found == told, record.kind
-    assert {record.kind for record in VERSIONS[1][:-1]} == set(documented)
+    assert {record.kind for record in [*VERSIONS[1][:-1], *MERGED[1][:-1]]} == set(documented)
 
 
 def test_the_key_given_as_an_example_is_right() -> None:
-    assert f"the key of user 42 is `{key_of('user', '42'):#x}`" in README
+    key = key_of("user", "42") & ~SHARED  # the user is local
+    assert re.search(r"the key of user 42 is\s+`(\w+)`", README).group(1) == f"{key:#x}"
+
+
+def test_a_shared_row_is_what_the_page_says_that_it_is() -> None:
+    """Read as the page tells, with nothing of ours but the prior of a factor."""
+    tables = [pa.ipc.open_stream(record.value).read_all() for record in MERGED[1] if record.kind is Kind.LEDGER]
+    (entries,) = [table.to_pylist() for table in tables]
+    state = ShardState.fresh(3, Learning.model_validate(MERGED_MANIFESTS[0]["learning"]))
+    prior = state.model.table.gather(np.array([entry["key"] for entry in entries], np.uint64)).astype(np.float64)
+    state.model.shared.own = state.model.shared.merged  # as they are served
+    state.model.shared.merged.add(decode_ledger(MERGED[1][-2].value, LEARNING.model.factors)[1])
+    rows = state.model.shared.rows(np.array([entry["key"] for entry in entries], np.uint64))
+    place = {key: number for number, key in enumerate(rows.keys.tolist())}
+    checked = 0
+    for number, entry in enumerate(entries):
+        if entry["key"] not in place:
+            continue  # of a pair
+        added = np.array(entry["merged"]) * 2.0**-32
+        weight_precision = LEARNING.model.prior_weight_precision + added[1]
+        factor_precision = LEARNING.model.prior_factor_precision + added[2]
+        factors = (prior[number, 3:] * LEARNING.model.prior_factor_precision + added[3:]) / factor_precision
+        expected = [added[0] / weight_precision, weight_precision, factor_precision, *factors]
+        assert rows.parameters[place[entry["key"]]].tolist() == np.array(expected, np.float32).tolist()
+        checked += 1
+    assert checked == 4, "the bias, the price and two items"
+    assert len(entries) - checked == 6, "of four fields"
+    keys = [int(mix(np.uint64(number + 1)) | SHARED) for number in range(6)]
+    assert {entry["key"] for entry in entries} - place.keys() == set(keys)
 
 
 def test_without_factors_there_is_no_column_of_them() -> None:

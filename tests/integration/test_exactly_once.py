@@ -1,14 +1,13 @@
 """Workers die, come and go while events arrive; the model is, to the bit, that of one uninterrupted pass."""
 
 import random
-import signal
 from pathlib import Path
 
 from deploy.broker import Broker
-from tests.support.crew import Crew, Worker
+from tests.support.acts import drawn_acts
+from tests.support.crew import Crew
 from tests.support.ends import Ends
 from tests.support.feed import Feed
-from tests.support.patience import await_
 from tests.support.stage import set_stage
 from tests.support.verdict import await_all_learned, require_exactly_once, require_one_chain
 
@@ -16,15 +15,12 @@ EVENTS = 200_000
 KILLS = 22
 LEAVES = 6
 EVENTS_PER_SECOND = 3_000
-_LOOKS = 20
 
 
 def test_killed_workers_neither_lose_nor_repeat_an_event(kafka: Broker, unique: str, tmp_path: Path) -> None:
     stage = set_stage(kafka, unique, tmp_path, kafka={"consumer": {"heartbeat.interval.ms": 300}})
     moments = random.Random(20)
-    acts = [_die_anywhere, _die_in_a_commit, _die_after_a_commit, _die_in_a_restore, _die_young] * KILLS
-    acts = [*acts[:KILLS], *[_leave] * LEAVES]
-    moments.shuffle(acts)
+    acts = drawn_acts(moments, kills=KILLS, leaves=LEAVES)
     with Feed(stage) as feed, Crew(stage, tmp_path) as crew, Ends(stage) as ends:
         # Given workers that learn while events arrive
         feed.begin(EVENTS_PER_SECOND)
@@ -62,56 +58,3 @@ def test_polls_of_a_few_records_learn_the_same(kafka: Broker, unique: str, tmp_p
         worker.leave()
         assert worker.exit_code() == 0
         require_exactly_once(stage, feed)
-
-
-def _die_anywhere(crew: Crew, _: Ends, moments: random.Random) -> None:
-    victim = _choose(crew, moments)
-    # No condition to wait for: the moment itself is what is drawn.
-    crew.let_run(moments.uniform(0.0, 2.0))
-    victim.kill()
-
-
-def _die_in_a_commit(crew: Crew, ends: Ends, moments: random.Random) -> None:
-    def caught() -> Worker | None:
-        victim, before = _choose(crew, moments), ends.open()
-        began = ends.open() - before
-        if not began:
-            return None
-        victim.send(signal.SIGSTOP)
-        # The others' transactions end by themselves: one that is still open after many looks is that of the victim.
-        if all(began & ends.open() for _ in range(_LOOKS)):
-            return victim
-        victim.send(signal.SIGCONT)
-        return None
-
-    await_("a worker in the middle of its transaction", caught).kill()
-
-
-def _die_after_a_commit(crew: Crew, _: Ends, moments: random.Random) -> None:
-    victim = _choose(crew, moments)
-    before = crew.commits
-    await_("a commit of any worker", lambda: crew.commits > before)
-    victim.kill()
-
-
-def _die_in_a_restore(crew: Crew, _: Ends, moments: random.Random) -> None:
-    victim = crew.start()
-    victim.await_log(r"assigned shards \[\d")
-    crew.let_run(moments.uniform(0.0, 0.3))
-    victim.kill()
-
-
-def _die_young(crew: Crew, _: Ends, moments: random.Random) -> None:
-    victim = crew.start()
-    crew.let_run(moments.uniform(0.5, 3.0))
-    victim.kill()
-
-
-def _leave(crew: Crew, _: Ends, moments: random.Random) -> None:
-    crew.start()
-    _choose(crew, moments).leave()
-
-
-def _choose(crew: Crew, moments: random.Random) -> Worker:
-    """Choose among those who are at work; each of them owned a shard at least once."""
-    return moments.choice(await_("somebody at work", lambda: [it for it in crew.staying if it.count("restore: shard")]))

@@ -37,7 +37,7 @@ def publisher(kafka, unique) -> Iterator[Publisher]:
 @pytest.fixture(autouse=True)
 def _bases_early(monkeypatch):
     """Let a base be due as soon as the deltas outweigh it, so that a few versions make one."""
-    monkeypatch.setattr("worker.snapshot.lineage._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
 
 
 def follow(kafka, topic: str, **consumer: object) -> Follower:
@@ -122,9 +122,9 @@ def test_an_aborted_version_is_never_seen(kafka, publisher):
 
 
 DAMAGES = {
-    "a flipped bit in the pairs": (at(0, flipped), "does not match its checksum"),
-    "a flipped bit in the progress": (at(1, flipped), "does not match its checksum"),
-    "a flipped bit in the rows": (at(2, flipped), "does not match its checksum"),
+    "a flipped bit in the progress": (at(0, flipped), "record 0 (progress) of version 3 of shard 0 does not match"),
+    "a flipped bit in what is shared": (at(1, flipped), "of version 3 of shard 0 does not match its checksum"),
+    "a flipped bit in the rows": (at(2, flipped), "record 2 (rows) of version 3 of shard 0 does not match"),
     "a flipped bit in the manifest": (
         lambda record: flipped(record) if record.kind is Kind.MANIFEST else (record.value, record.headers),
         "the manifest of version 3 of shard 0 does not match its checksum",
@@ -143,10 +143,11 @@ DAMAGES = {
 }
 
 
+@pytest.mark.parametrize("merge", [False, True], ids=["alone", "merged"])
 @pytest.mark.parametrize(("damage", "told"), DAMAGES.values(), ids=DAMAGES.keys())
-def test_what_is_damaged_is_refused_said_and_healed_from_the_next_base(kafka, publisher, damage, told):
+def test_what_is_damaged_is_refused_said_and_healed_from_the_next_base(kafka, publisher, damage, told, merge):
     # Given a follower that serves version 2
-    writer = Writer()
+    writer = Writer(learning_of(merge=merge))
     advance(publisher, writer)
     advance(publisher, writer)
     with follow(kafka, publisher.topic) as follower:

@@ -17,7 +17,7 @@ from tests.support.publisher import Damage, Publisher, at, flipped, lost, of_for
 from worker import snapshots
 from worker.config import Config
 from worker.errors import ConfigurationError, CorruptSnapshotError, IncompatibleDataError
-from worker.snapshot.records import Kind, Record, checksum, decode_rows, encode_rows
+from worker.snapshot.records import Kind, Record, checksum, decode_rows, encode_rows, row_bytes
 from worker.snapshots import Verdict
 from worker.stream.tail import Tail
 
@@ -51,7 +51,8 @@ def advance(publisher: Publisher, writer: Writer, times: int = 1, damage: Damage
 def with_base(publisher: Publisher, writer: Writer, parts: int) -> None:
     """Publish a base in so many parts."""
     writer.learn([*events(100, writer.state.version), b"no json"])
-    writer.base_part_bytes = 45 * -(-len(writer.state.model.table) // parts)
+    size = row_bytes(writer.learning.model.factors, fades=False)
+    writer.base_part_bytes = size * -(-len(writer.state.model.table) // parts)
     writer.state.bytes_since_base = 2**40
     publisher.publish(writer)
     begun = writer.state.version
@@ -156,7 +157,7 @@ def of_manifest(damage: Damage) -> Damage:
 @pytest.mark.parametrize(
     ("damage", "version", "told"),
     [
-        (at(0, flipped), 3, "record 0 (pairs) of version 3 of shard 0 does not match its checksum"),
+        (at(0, flipped), 3, "record 0 (progress) of version 3 of shard 0 does not match its checksum"),
         (at(2, flipped), 3, "record 2 (rows) of version 3 of shard 0 does not match its checksum"),
         (of_manifest(flipped), 3, "the manifest of version 3 of shard 0 does not match its checksum"),
         (at(1, lost), 3, "3 data records by its manifest, 2 came, 1 are missing or changed"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from worker.config import Snapshots
 from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.settings import load
 from worker.stream import client, doctor, provision, topics
@@ -134,6 +135,13 @@ def test_the_doctor_finds_all_well_and_says_so(admin, config):
     assert [finding for finding in found if finding.level == "fail"] == []
     assert {"broker", "transactions", f"group {config.kafka.group}"} <= {finding.subject for finding in found}
     assert doctor.exit_code(found) == 0
+
+
+def test_the_doctor_warns_of_one_base_for_merged_shards(config):
+    config = config.model_copy(update={"snapshots": Snapshots(keep_bases=1)})
+    found = doctor.examine(config)
+    assert {finding.level for finding in found if "keep_bases" in finding.subject} == {"warn"}
+    assert any(finding.subject == "broker" for finding in found), "and goes on"
 
 
 def test_the_commands(environment, config, tmp_path):

@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Self
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.patience import SECONDS, await_
 from tests.support.stage import Stage
@@ -41,6 +44,14 @@ class Worker:
     def count(self, pattern: str) -> int:
         """Count what a regular expression finds in the log."""
         return len(re.findall(pattern, self.log))
+
+    def metric(self, name: str) -> dict[str, float]:
+        """Scrape a metric: its values, by those of its labels in the order of their names, joined by commas."""
+        (url,) = set(re.findall(r"serve: .*url=(\S+)", self.log))
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310 - our own worker's
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return {",".join(dict(sorted(sample.labels.items())).values()): sample.value for sample in samples}
 
     def await_log(self, pattern: str, *, more_than: int = 0, seconds: float = SECONDS) -> None:
         """Wait until a regular expression is found in the log more than so many times."""

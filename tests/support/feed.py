@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final, Self
 
 import numpy as np
@@ -70,9 +70,9 @@ class Feed:
         """Count the events sent that are to be learned from."""
         return self.sent - len(self.bad)
 
-    def send(self, count: int) -> None:
-        """Send the next events; returns when all of them are stored."""
-        self._send(count)
+    def send(self, count: int, *, without: Container[int] = ()) -> None:
+        """Send the next events, none of them to these partitions; returns when all of them are stored."""
+        self._send(count, without)
         self.flush()
 
     def begin(self, events_per_second: int) -> None:
@@ -96,8 +96,9 @@ class Feed:
         assert self._producer.flush(120) == 0, "the events could not be sent"
         assert not self._refused, self._refused[0]
 
-    def _send(self, count: int) -> None:
-        for partition, key, value, bad in itertools.islice(self._records, count):
+    def _send(self, count: int, without: Container[int] = ()) -> None:
+        wanted = (record for record in self._records if record[0] not in without)
+        for partition, key, value, bad in itertools.islice(wanted, count):
             self._producer.produce(
                 self._stage.config.events.topic,
                 value,

@@ -1,17 +1,25 @@
 """Names the kernels that are still compiled after `warm.compile_all`: run as a program, in a process of its own."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
-from tests.support.lineage import NOW, Writer, events, versions
+from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
 from worker import warm
+from worker.config import Learning
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
+from worker.follow.whole import Whole
+from worker.model.batch import Entries
 from worker.snapshot.lineage import advance, apply, verify
 from worker.snapshot.state import ShardState
+from worker.stream.contributions import folding_of
+from worker.stream.merging import recall
+
+LEARNINGS = (learning_of(), learning_of(merge=True), learning_of(merge=True, half_life="1h"))
 
 
 def variants() -> set[str]:
@@ -26,29 +34,52 @@ def variants() -> set[str]:
     return {f"{kernel.py_func.__module__}.{kernel.__name__}{kind}" for kernel in kernels for kind in kernel.signatures}
 
 
-def work() -> None:
-    """Do what a worker does from its first event to a restore, and what a follower does with its versions."""
-    writer = Writer()
+def work(learning: Learning) -> None:
+    """Do what two workers do from the first event to a restore, and what a follower does with their versions."""
+    writers = [Writer(learning, shard) for shard in range(2)]
     for number in range(3):
-        writer.learn(events(2_000, number, users=5_000))  # more than a table first has room for
-        writer.commit()
-    written = versions(writer.log, writer.learning)
-    restored, followed = (ShardState.fresh(0, writer.learning) for _ in range(2))
-    for version in written:
-        apply(restored, version)
-    verify(restored, writer.manifests[-1])
-    apply(followed, written[0])
-    for version in written[1:]:
-        advance(followed, version)
-    table = Decoder(writer.learning, labelled=False).decode(events(100, 9), np.full(100, NOW)).table
-    followed.model.predict(Features(writer.learning).encode(table))
-    partition_of(table["user"], 4, writer.learning.events.partitioner)
+        for writer in writers:
+            # more than a table first has room for, and some time apart: what is forgotten is forgotten
+            writer.learn(events(2_000, number, users=5_000, items=2_000, start=NOW + number * 3_600_000))
+        writers[0].commit()
+        (version,) = versions(writers[0].log, learning)[-1:]
+        writers[1].commit([folding_of(version, learning.model.factors)] if learning.model.merge else [])
+    _restore(writers[1], writers)
+    _follow(writers[1])
+
+
+def _restore(writer: Writer, all_: list[Writer]) -> None:
+    state = ShardState.fresh(writer.shard, writer.learning)
+    for version in versions(writer.log, writer.learning, shard=writer.shard):
+        apply(state, version)
+    verify(state, writer.manifests[-1])
+    config = SimpleNamespace(model=writer.learning.model)
+    recall(config, state, writer.manifests[-1], [0], lambda shard: Partition(all_[shard]))
+    state.model.predict(_entries(writer.learning))
+
+
+def _follow(writer: Writer) -> None:
+    first, *rest = versions(writer.log, writer.learning, shard=writer.shard)
+    state, whole = ShardState.fresh(writer.shard, writer.learning), Whole(writer.learning)
+    apply(state, first)
+    whole.replace(None, state)
+    for version in rest:
+        advance(state, version)
+        whole.add(state, version)
+    whole.predict(state.model, _entries(writer.learning))
+
+
+def _entries(learning: Learning) -> Entries:
+    table = Decoder(learning, labelled=False).decode(events(100, 9), np.full(100, NOW)).table
+    partition_of(table["user"], 4, learning.events.partitioner)
+    return Features(learning).encode(table)
 
 
 def main() -> None:
     warm.compile_all()
     before = variants()
-    work()
+    for learning in LEARNINGS:
+        work(learning)
     sys.stdout.writelines(f"{variant}\n" for variant in sorted(variants() - before))
 
 

@@ -1,35 +1,38 @@
 """A writer of versions without Kafka: what a worker learns, sealed into records that stand in a partition of a list."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import orjson
 
 from worker.config import Learning
+from worker.model.ledger import Contribution
 from worker.pipeline import Pipeline
 from worker.snapshot.assembler import Assembler, Version
-from worker.snapshot.lineage import Sealed, Writing
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Kind, Record, checksum
+from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.snapshot.state import ShardState
+from worker.stream.tail import TrimmedError
 
 NOW = 1_735_689_600_000
 
 
 def learning_of(**model: Any) -> Learning:
     """Two features and few factors, unless told otherwise."""
-    return Learning.model_validate({"features": {"user": {}, "item": {}}, "model": {"factors": 4} | model})
+    model = {"factors": 4, "merge": False} | model
+    return Learning.model_validate({"features": {"user": {}, "item": {}}, "model": model})
 
 
-def events(n: int, seed: int, *, users: int = 300, items: int = 100) -> list[bytes]:
-    """Make events whose label depends on the user and the item."""
+def events(n: int, seed: int, *, users: int = 300, items: int = 100, start: int = NOW) -> list[bytes]:
+    """Make events whose label depends on the user and the item, a millisecond apart from `start` on."""
     rng = np.random.default_rng(seed)
     user, item = rng.integers(users, size=n), rng.integers(items, size=n)
     label = (user + item + rng.integers(2, size=n)) % 3 == 0
     return [
-        orjson.dumps({"user": f"u{u}", "item": f"i{i}", "label": int(y), "time": NOW + number})
+        orjson.dumps({"user": f"u{u}", "item": f"i{i}", "label": int(y), "time": start + number})
         for number, (u, i, y) in enumerate(zip(user.tolist(), item.tolist(), label.tolist(), strict=True))
     ]
 
@@ -49,6 +52,7 @@ class Writer:
     manifests: list[Manifest] = field(default_factory=list)
     digests: dict[int, str] = field(default_factory=dict)  # of the state at each version, by its own account
     next_offset: int = 0  # of the partition
+    first_offset: int = 0  # of it: what came before was trimmed
 
     def __post_init__(self):
         self.state = ShardState.fresh(self.shard, self.learning)
@@ -58,7 +62,7 @@ class Writer:
         timestamps = np.full(len(values), self.now)
         self._pipeline.learn(self.state, values, timestamps, self.state.next_offset + len(values))
 
-    def seal(self) -> Sealed:
+    def seal(self, foldings: Sequence[Folding] = (), carried: Contribution | None = None) -> Sealed:
         return Sealed(
             self.state,
             Writing(
@@ -68,11 +72,13 @@ class Writer:
                 keep_bases=self.keep_bases,
                 base_part_bytes=self.base_part_bytes,
             ),
+            foldings,
+            carried,
         )
 
-    def commit(self) -> Manifest:
+    def commit(self, foldings: Sequence[Folding] = (), carried: Contribution | None = None) -> Manifest:
         """Seal what was learned, put it into the log, and move on to the next version."""
-        sealed = self.seal()
+        sealed = self.seal(foldings, carried)
         first = self.next_offset
         records = [*sealed.data, sealed.close(first if sealed.needs_offset else None, NOW + sealed.version)]
         self.log += enumerate(records, first)
@@ -86,6 +92,44 @@ class Writer:
         """Learn some more events, and commit."""
         self.learn(events(n, seed=self.state.version + 1, **kind))
         return self.commit()
+
+    def trim(self) -> None:
+        """Delete what lies before the oldest base that is kept."""
+        self.first_offset = self.manifests[-1].bases[0].offset
+        self.log = [(offset, record) for offset, record in self.log if offset >= self.first_offset]
+
+
+class Partition:
+    """A reader of the partition that a writer writes: what `worker.stream.tail.Tail` shows of one in Kafka."""
+
+    topic = "interactions.model"
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self.partition = writer.shard
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def bounds(self) -> tuple[int, int]:
+        return self._writer.first_offset, self._writer.next_offset
+
+    def last_manifest(self) -> tuple[Manifest, int] | None:
+        manifests = [(offset, record) for offset, record in self._writer.log if record.kind is Kind.MANIFEST]
+        if not manifests:
+            return None
+        offset, record = manifests[-1]
+        return Manifest.decode(record.value), offset
+
+    def records(self, start: int) -> Iterator[tuple[Record, int]]:
+        if not self._writer.first_offset <= start <= self._writer.next_offset:
+            raise TrimmedError(f"offset {start} is gone")
+        for offset, record in self._writer.log:
+            if offset >= start:
+                yield record, offset
 
 
 def versions(log: list[tuple[int, Record]], learning: Learning, *, shard: int = 0, start: int = 0) -> list[Version]:

@@ -10,7 +10,7 @@ from tests.support.feed import Feed
 from tests.support.patience import SECONDS, await_
 from tests.support.stage import Stage
 from worker.pipeline import Pipeline
-from worker.snapshot.assembler import Assembler
+from worker.snapshot.assembler import Assembler, Version
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.state import ShardState
 from worker.stream.client import reader_settings
@@ -83,12 +83,14 @@ def await_all_learned(stage: Stage, meanwhile: Callable[[], None] = lambda: None
     return await_("every event learned and committed", look)
 
 
-def require_exactly_once(stage: Stage, feed: Feed) -> dict[int, Manifest]:
-    """Hold the model, the counts and the dead letters against what was sent."""
+def require_exactly_once(
+    stage: Stage, feed: Feed, replay: Callable[[Stage, int], ShardState] = uninterrupted
+) -> dict[int, Manifest]:
+    """Hold the model, the counts and the dead letters against what was sent, each shard against its replay."""
     feed.flush()
     manifests = last_manifests(stage)
     for shard in range(stage.partitions):
-        should, manifest = uninterrupted(stage, shard), manifests[shard]
+        should, manifest = replay(stage, shard), manifests[shard]
         assert manifest.input.next_offset == should.next_offset, f"shard {shard}"
         assert manifest.state.rejected == dict(should.rejected), f"shard {shard}"
         assert manifest.state.events == should.progress.events, f"shard {shard}"
@@ -105,11 +107,12 @@ def require_one_chain(stage: Stage) -> None:
     """Hold every version in the model topic against the one before it: numbers rise by one, links hold."""
     for shard in range(stage.partitions):
         before: tuple[int, str] | None = None
-        for manifest, chain in _versions(stage, shard):
+        for version in versions(stage, shard):
+            manifest = version.manifest
             assert manifest.parent == manifest.version - 1
             if before is not None:
                 assert (manifest.parent, manifest.parent_chain) == before, f"shard {shard} is forked"
-            before = manifest.version, chain
+            before = manifest.version, version.chain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +135,15 @@ def dead_letters(stage: Stage) -> Iterator[DeadLetter]:
             )
 
 
-def _versions(stage: Stage, shard: int) -> Iterator[tuple[Manifest, str]]:
+def versions(stage: Stage, shard: int) -> Iterator[Version]:
+    """Read every version of a shard that is still there."""
     assembler = Assembler(stage.config.model.name, shard)
     with Tail(reader_settings(stage.config.kafka), stage.config.model.topic, shard) as tail:
         begin, _ = tail.bounds()
         for record, offset in tail.records(begin):
             version = assembler.feed(record, offset)
             if version is not None:
-                yield version.manifest, version.chain
+                yield version
 
 
 def _ends(stage: Stage) -> Iterator[tuple[int, int]]:

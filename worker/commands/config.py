@@ -25,9 +25,11 @@ def check(config_path: Path | None) -> None:
 
     Exit code: 0 it is good, 2 it is not.
     """
+    from worker.commands import findings
     from worker.events.columns import columns_of
     from worker.settings import load
     from worker.stream import client
+    from worker.stream.doctor import cautions
 
     found = load(config_path, os.environ)
     client.check(found)
@@ -38,6 +40,7 @@ def check(config_path: Path | None) -> None:
         f"{config_path or 'environment'}: good; {count} feature{'s' if count > 1 else ''}, "
         f"{local} local to their shard, {count - local} shared"
     )
+    findings.show(cautions(found), as_json=False)
 
 
 @config.command(

@@ -5,6 +5,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.events.hashing import write_little_endian, xxh64
+from worker.model.batch import NOWHERE
 
 _FOLD = np.uint64(32)
 
@@ -109,3 +110,15 @@ def interleave(
                 size += 1
             starts[e * count + f + 1] = size
     return out_keys, out_values, starts
+
+
+@njit(cache=True, nogil=True)
+def routes(starts: NDArray[np.int64], routed: NDArray[np.bool_], hashes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give every entry of the routed fields the hash of its event, all others NOWHERE."""
+    found = np.full(starts[-1], NOWHERE)
+    for event in range(len(hashes)):
+        for field in range(len(routed)):
+            if routed[field]:
+                at = event * len(routed) + field
+                found[starts[at] : starts[at + 1]] = hashes[event]
+    return found

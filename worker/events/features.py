@@ -9,7 +9,8 @@
 | multi | of (feature, value), each distinct one | 1 / how many: the list weighs as much as a single category |
 | cross | of the parts' keys, in the order of `of` | product of the parts' |
 
-Keys are explained in `hashing`. A null has no entry, nor has a cross without one of its parts.
+Keys are explained in `hashing`; their highest bit tells the rows that shards share from those of one shard alone. A
+null has no entry, nor has a cross without one of its parts.
 """
 
 import numpy as np
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from worker.config import Feature, Learning
 from worker.errors import IncompatibleDataError
 from worker.events.arrays import floats, integers, lists, present, texts, whole
-from worker.events.assemble import cross, distinct, interleave
+from worker.events.assemble import cross, distinct, interleave, routes
 from worker.events.hashing import hash_integers, hash_texts, key_of, seed_of
 from worker.events.numeric import bucketed, scaled
-from worker.model.batch import Entries
+from worker.events.partition import hashes_of
+from worker.model.batch import SHARED, Entries
 
 _BIAS = "bias"
 
@@ -34,10 +36,12 @@ class _Fields:
         self.keys: list[NDArray[np.uint64]] = []
         self.values: list[NDArray[np.float32]] = []
         self.starts = np.empty((fields, events + 1), np.int64)
+        self._order: list[int] = []
         self.size = 0
 
     def add(self, field: int, keys: NDArray[np.uint64], values: NDArray[np.float32], starts: NDArray[np.int64]) -> None:
         """Take the entries of one field."""
+        self._order.append(field)
         self.keys.append(keys)
         self.values.append(values)
         np.add(starts, self.size, out=self.starts[field])
@@ -46,6 +50,13 @@ class _Fields:
     def flat(self) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         """Give all keys and all values so far."""
         return np.concatenate(self.keys), np.concatenate(self.values)
+
+    def mark(self, shared: NDArray[np.bool_]) -> None:
+        """Set the bit that tells the rows of shared fields [fields] from local ones."""
+        self.keys = [
+            keys | SHARED if shared[field] else keys & ~SHARED
+            for field, keys in zip(self._order, self.keys, strict=True)
+        ]
 
 
 class Features:
@@ -58,6 +69,11 @@ class Features:
         self.names: tuple[str, ...] = (_BIAS, *self._features)
         self.fields = len(self.names)
         self.local: NDArray[np.bool_] = np.array([False, *(learning.is_local(name) for name in self._features)])
+        # Where shards are not merged every row is learned by one shard only, whatever its feature.
+        self._shared = ~self.local & learning.model.merge
+        follows = np.array([False, *(learning.follows_key(name) for name in self._features)])
+        self._routed: NDArray[np.bool_] = follows & ~self._shared
+        self._key, self._partitioner = learning.events.partition_key, learning.events.partitioner
 
     def encode(self, table: pa.Table) -> Entries:
         """Encode the rows of a table that holds the fields of `Decoded.table`.
@@ -75,8 +91,15 @@ class Features:
             if feature.kind == "cross":
                 parts = [self.names.index(part) for part in feature.of]
                 fields.add(field, *cross(*fields.flat(), fields.starts[parts], self._seeds[name]))
+        fields.mark(self._shared)
         keys, values, starts = interleave(*fields.flat(), fields.starts)
         return Entries(fields=self.fields, keys=keys, values=values, starts=starts)
+
+    def routes(self, table: pa.Table, entries: Entries) -> NDArray[np.int64] | None:
+        """Tell which partition key the row of each entry belongs to, by its hash; None where none belongs to any."""
+        if not self._routed.any():
+            return None
+        return np.asarray(routes(entries.starts, self._routed, hashes_of(table[self._key], self._partitioner)))
 
     def _column(self, table: pa.Table, name: str) -> pa.Array:
         column = self._columns[name]

@@ -44,10 +44,15 @@ def murmur2(data: bytes) -> int:
 
 
 def partition_of(column: pa.Array | pa.ChunkedArray, partitions: int, partitioner: Partitioner) -> NDArray[np.int32]:
-    """Give the partitions of n keys; strings by their UTF-8 bytes, integers and booleans by their text.
+    """Give the partitions of n keys; see `hashes_of`."""
+    return (hashes_of(column, partitioner) % partitions).astype(np.int32)
+
+
+def hashes_of(column: pa.Array | pa.ChunkedArray, partitioner: Partitioner) -> NDArray[np.int64]:
+    """Give the hashes of n keys, whose remainders are the partitions; strings by their UTF-8, others by their text.
 
     Raises:
-        IncompatibleDataError: the column holds something else
+        IncompatibleDataError: the column holds neither strings nor integers nor booleans
     """
     array = whole(column)
     kind = array.type
@@ -56,23 +61,22 @@ def partition_of(column: pa.Array | pa.ChunkedArray, partitions: int, partitione
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise IncompatibleDataError(f"partition key: a column of {kind} where strings or integers are expected")
     data, offsets = texts(array)
-    return np.asarray(_partitions(data, offsets, present(array), partitions, partitioner == "crc32", _crc_table()))
+    return np.asarray(_hashes(data, offsets, present(array), partitioner == "crc32", _crc_table()))
 
 
 @njit(cache=True, nogil=True)
-def _partitions(
+def _hashes(
     data: NDArray[np.uint8],
     offsets: NDArray[np.int64],
     given: NDArray[np.bool_],
-    partitions: int,
     crc: bool,
     table: NDArray[np.uint32],
-) -> NDArray[np.int32]:
-    results = np.empty(len(given), np.int32)
+) -> NDArray[np.int64]:
+    results = np.empty(len(given), np.int64)
     for i in range(len(given)):
         begin, end = offsets[i], offsets[i + 1] if given[i] else offsets[i]
         h = _crc32(data, begin, end, table) if crc else _murmur2(data, begin, end) & _POSITIVE
-        results[i] = np.int64(h) % partitions
+        results[i] = np.int64(h)
     return results
 
 

@@ -19,6 +19,7 @@ from worker.events.decode import Decoder, Rejected
 from worker.events.features import Features
 from worker.events.partition import partition_of
 from worker.follow.shard import FollowedShard
+from worker.follow.whole import Whole
 from worker.observe.metrics import FollowerMetrics
 from worker.quality.progress import Progress
 from worker.snapshot.manifest import Manifest, learning_of
@@ -103,7 +104,8 @@ class Follower:
         self.learning = learning_of(first)
         self._decoder = Decoder(self.learning, labelled=False)
         self._features = Features(self.learning)
-        self._shards = {shard: FollowedShard(first.model, shard, self.learning) for shard in range(partitions)}
+        whole = Whole(self.learning)
+        self._shards = {shard: FollowedShard(first.model, shard, self.learning, whole) for shard in range(partitions)}
         for shard in self._shards:
             self._resync(shard)
         self._thread.start()

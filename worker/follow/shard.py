@@ -1,13 +1,13 @@
 """One shard as a follower sees it: versions applied whole, damage refused, healed from the next base."""
 
 import logging
-import threading
 from dataclasses import dataclass
 
 from confluent_kafka import Message
 
 from worker.config import Learning
 from worker.errors import IncompatibleDataError
+from worker.follow.whole import Whole
 from worker.model.batch import Entries
 from worker.model.gaussian import Scores
 from worker.quality.progress import Progress
@@ -34,14 +34,15 @@ class FollowedShard:
     refused: the last good one goes on being served, `damage` says why, and the next base heals it.
     """
 
-    def __init__(self, model: str, shard: int, learning: Learning) -> None:
+    def __init__(self, model: str, shard: int, learning: Learning, whole: Whole) -> None:
         self.shard = shard
         self.damage: str | None = None  # why the last version read is not served
         self.gaps = self.corruptions = self.resyncs = 0
         self._learning = learning
         self._described = describe(learning)
         self._assembler = Assembler(model, shard)
-        self._lock = threading.Lock()
+        self._whole = whole
+        self._lock = whole.lock  # the shard's own rows and the shared ones change together
         self._serving: tuple[ShardState, Manifest] | None = None
         self._building: ShardState | None = ShardState.fresh(shard, learning)
         self._built_from = 0  # the first version that `_building` took
@@ -83,7 +84,7 @@ class FollowedShard:
         """Score entries with the version served now; gives it too, 0 where none is yet."""
         with self._lock:
             state, version = (self._serving[0], self._serving[1].version) if self._serving else (self._prior, 0)
-            return state.model.predict(entries), version
+            return self._whole.predict(state.model, entries), version
 
     def progress(self) -> Progress:
         """Give the progressive evaluation of the version served now."""
@@ -105,15 +106,17 @@ class FollowedShard:
             state = self._serving[0]
             with self._lock:  # readers see the version before or after, never between
                 advance(state, version)
+                self._whole.add(state, version)
                 self._serving = state, manifest
 
     def _build(self, building: ShardState, version: Version) -> None:
         apply(building, version)
         manifest = version.manifest
         self._built_from = self._built_from or manifest.version
-        if any(base.version >= self._built_from for base in manifest.bases):  # one of them was read whole
+        if any(base.version == self._built_from for base in manifest.bases):  # it was read whole
             verify(building, manifest)
             with self._lock:
+                self._whole.replace(self._serving[0] if self._serving else None, building)
                 self._serving, self._building = (building, manifest), None
 
     def _heal(self, version: Version) -> Resync | None:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# The bit of a key that tells a row that all shards add to from one that a single shard learns.
+SHARED = np.uint64(1 << 63)
+NOWHERE = np.int64(-1)  # the route of a row that does not belong to one partition key
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entries:
@@ -32,6 +36,7 @@ class Batch:
     labels: NDArray[np.float32]  # [n]
     weights: NDArray[np.float32]  # [n] 1 counts once, 0 is predicted but not learned
     times: NDArray[np.int64]  # [n] event time, milliseconds since 1970
+    routes: NDArray[np.int64] | None = None  # [entries] hash of the partition key that a row belongs to, or NOWHERE
 
     def __len__(self) -> int:
         """Count the events."""

@@ -24,8 +24,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix, sigmoid
-from worker.model.batch import Batch, Entries
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Table
+from worker.model.batch import SHARED, Batch, Entries
+from worker.model.forgetting import NEVER, Clock, advance, fade_pairs, fade_row, left, tick_of
+from worker.model.ledger import Contribution
+from worker.model.shared import Shared
+from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table
 
 _LANES = 8  # partial sums of a dot product: a fixed order of additions that still fits the vector unit
 # Beyond these the arithmetic of single precision would overflow: the event is scored, and not learned.
@@ -42,6 +45,8 @@ class Settings:
     pair_precision: float = 1.0
     logistic: bool = True
     noise_variance: float = 1.0  # of the squared loss
+    merge: bool = False  # with the other shards: what is learned of shared rows is kept as contributions too
+    half_life_ms: int = 0  # of what is learned, in event time; 0 where nothing is forgotten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,25 +65,96 @@ class Gaussian:
         self.table = Table(settings.prior)
         self.pair_means = np.ones((fields, fields), np.float32)  # the upper triangle is used
         self.pair_precisions = np.full((fields, fields), settings.pair_precision, np.float32)
+        self.clock = Clock(settings.half_life_ms)
+        self.shared: Shared | None = None
+        if settings.merge:
+            pairs = fields * (fields - 1) // 2
+            self.shared = Shared(settings.prior, pairs, settings.pair_precision, fades=self.clock.runs)
         self.unstable = 0  # events scored but not learned, because a step would have left single precision
 
-    def predict(self, entries: Entries) -> Scores:
-        """Score events, changing nothing; a value never seen counts with its prior."""
-        parameters = self.table.gather(entries.keys)
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the table, and of what merging keeps of shared rows beside it."""
+        return self.table.nbytes + (self.shared.nbytes if self.shared is not None else 0)
+
+    def predict(self, entries: Entries, parameters: NDArray[np.float32] | None = None) -> Scores:
+        """Score events, changing nothing; a value never seen counts with its prior.
+
+        Args:
+            entries: the events.
+            parameters: [entries, 3 + K] of each entry's row, where it is not the table's that count.
+        """
+        if parameters is None:
+            parameters = self.gather(entries.keys)
         n = len(entries)
         return self._run(entries, np.arange(len(entries.keys), dtype=np.int32), parameters, _NO_TIMES, n, learn=False)
 
     def learn(self, batch: Batch) -> Scores:
         """Predict each event, then learn from it, one after the other. Gives the predictions made before learning."""
-        rows = self.table.touch(batch.entries.keys)
+        keys = batch.entries.keys
+        rows = self.table.touch(keys, batch.routes)
+        if self.shared is not None and self.clock.runs:
+            self._freshen(self.shared, keys, rows)
         return self._run(batch.entries, rows, self.table.parameters, self.table.seen, len(batch), learn=True, of=batch)
 
+    def gather(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+        """Copy the parameters of each key as they count now, [len(keys), 3 + K]."""
+        parameters = self.table.gather(keys, self.clock.tick)
+        if self.shared is not None and self.clock.runs:
+            of_all = (keys & SHARED) != 0
+            parameters[of_all] = self.shared.values(keys[of_all])
+        return parameters
+
+    def _freshen(self, shared: Shared, keys: NDArray[np.uint64], rows: NDArray[np.int32]) -> None:
+        """Make shared rows anew that were made from the ledger as of an earlier tick, before they are learned."""
+        stale = np.flatnonzero(((keys & SHARED) != 0) & (self.table.as_of[rows] < shared.tick))
+        self.table.parameters[rows[stale]] = shared.values(keys[stale])
+        self.table.as_of[rows[stale]] = shared.tick
+
+    def boundary(self) -> tuple[Rows, Contribution | None]:
+        """Tell what was learned since the table was last settled: local rows, and what was added to shared ones."""
+        touched = self.table.touched()
+        if self.shared is None:
+            return touched, None
+        of_all = (touched.keys & SHARED) != 0
+        upper = self._upper()
+        contribution = self.shared.contribute(
+            touched[of_all], self.pair_means[upper], self.pair_precisions[upper],
+            now=self.clock.tick, counts=self.clock.learned_tick,
+        )  # fmt: skip
+        return touched[~of_all], contribution
+
+    def take_over(self, contribution: Contribution) -> tuple[Rows, Contribution]:
+        """Begin with rows that were put into the table, and with what others have added to shared ones."""
+        if self.shared is None:
+            raise ValueError("only shards that are merged take over contributions")
+        self.shared.own.add(contribution)
+        self.shared.merged.add(contribution)
+        return self.table.touched(), contribution
+
+    def renew(self, keys: NDArray[np.uint64]) -> None:
+        """Make these shared rows, and all pairs, anew from what the shards have added to them."""
+        if self.shared is not None:
+            self.table.put(self.shared.rows(keys))
+            upper = self._upper()
+            self.pair_means[upper], self.pair_precisions[upper] = self.shared.pairs()
+
     def digest(self) -> int:
-        """Settle the table, and digest all that was learned."""
+        """Settle the table, and digest all that this shard has learned; what its peers added is not in it."""
         state = np.uint64(self.table.settle())
-        upper = np.triu_indices(len(self.pair_means), 1)
+        if self.clock.runs:
+            state = np.uint64(_fold_words(state, self.clock.words.view(np.uint64), np.uint64(0)))
+        if self.shared is not None:
+            return int(_fold_words(state, np.array([self.shared.own.digest], np.uint64), np.uint64(self.unstable)))
+        upper = self._upper()
         words = np.stack([self.pair_means[upper], self.pair_precisions[upper]], 1).view(np.uint32)
         return int(_fold_words(state, words.ravel(), np.uint64(self.unstable)))
+
+    def _pairs_as_of(self) -> int:
+        return self.clock.tick if self.shared is None else max(self.clock.tick, self.shared.tick)
+
+    def _upper(self) -> tuple[NDArray[np.intp], ...]:
+        return np.triu_indices(len(self.pair_means), 1)
 
     def _run(
         self,
@@ -91,12 +167,16 @@ class Gaussian:
         learn: bool,
         of: Batch | None = None,
     ) -> Scores:
+        prior = self.settings.prior
         predictions, variances = np.empty(n, np.float32), np.empty(n, np.float32)
         labels, weights, times = (of.labels, of.weights, of.times) if of else (_NO_NUMBERS, _NO_NUMBERS, _NO_TIMES)
         self.unstable += _pass(
             entries.fields, rows, entries.values, entries.starts, labels, weights, times, learn,
             parameters, seen, self.pair_means, self.pair_precisions,
-            self.settings.logistic, np.float32(1.0 / self.settings.noise_variance), predictions, variances,
+            self.table.keys, self.table.as_of, self.clock.words, self.clock.tick_ms, self._pairs_as_of(),
+            np.uint64(prior.seed), prior.init_deviation, prior.weight_precision, prior.factor_precision,
+            self.settings.pair_precision, self.settings.logistic,
+            np.float32(1.0 / self.settings.noise_variance), predictions, variances,
         )  # fmt: skip
         return Scores(predictions=predictions, variances=variances)
 
@@ -131,7 +211,10 @@ def _dot(a, i, b, j, length):
 @njit(cache=True, nogil=True)
 def _pass(
     F, rows, values, starts, labels, weights, times, learn,
-    parameters, seen, pair_means, pair_precisions, logistic, noise_precision, predictions, variances,
+    parameters, seen, pair_means, pair_precisions,
+    keys, as_of, clock, tick_ms, pairs_as_of,
+    seed, init_deviation, weight_precision, factor_precision, pair_precision,
+    logistic, noise_precision, predictions, variances,
 ):  # fmt: skip
     """Score, and if asked learn, events one after the other. Gives the number too unstable to learn from."""
     zero, one = np.float32(0), np.float32(1)
@@ -143,7 +226,25 @@ def _pass(
     dots = np.zeros((F, F), np.float32)
     present = np.zeros(F, np.int64)
     unstable = 0
+    tick = tick_of(clock[0], tick_ms)
     for n in range(len(predictions)):
+        if learn and tick_ms:
+            advance(clock, times[n])
+            tick = tick_of(clock[0], tick_ms)
+            if tick > pairs_as_of:
+                if pairs_as_of != NEVER:
+                    fade_pairs(pair_means, pair_precisions, left(tick - pairs_as_of), pair_precision)
+                pairs_as_of = tick
+            for a in range(starts[n * F], starts[(n + 1) * F]):
+                row = rows[a]
+                if as_of[row] < tick:
+                    if as_of[row] != NEVER:
+                        share = left(tick - as_of[row])
+                        fade_row(
+                            parameters[row], keys[row], share,
+                            seed, init_deviation, weight_precision, factor_precision,
+                        )  # fmt: skip
+                    as_of[row] = tick
         # f and its variance, from the weights
         f = variance = zero
         active = 0

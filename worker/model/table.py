@@ -13,10 +13,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix, normal
+from worker.model.batch import NOWHERE, SHARED
+from worker.model.forgetting import NEVER, fade_row, left
 
 WEIGHT, WEIGHT_PRECISION, FACTOR_PRECISION, FACTORS = 0, 1, 2, 3  # columns of a row; from FACTORS on, K means
-NEVER = np.int64(-(2**63))  # the event time of a row that was never moved
 _MISSING = np.int32(-1)
+_ANYWHERE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,22 @@ class Rows:
     keys: NDArray[np.uint64]  # [n]
     seen: NDArray[np.int64]  # [n] event time of the last update, milliseconds since 1970
     parameters: NDArray[np.float32]  # [n, 3 + K] weight, its precision, the factors' precision, factors
+    as_of: NDArray[np.int64] | None = None  # [n] the tick of these values; None where nothing is forgotten
+    routes: NDArray[np.int64] | None = None  # [n] hash of the partition key that a row belongs to, NOWHERE without one
 
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.keys)
+
+    def __getitem__(self, which: NDArray[np.bool_] | slice) -> "Rows":
+        """Take some of them."""
+        return Rows(
+            keys=self.keys[which],
+            seen=self.seen[which],
+            parameters=self.parameters[which],
+            as_of=None if self.as_of is None else self.as_of[which],
+            routes=None if self.routes is None else self.routes[which],
+        )
 
 
 class Table:
@@ -51,6 +65,8 @@ class Table:
         self.size = 0
         self.keys = np.zeros(capacity, np.uint64)
         self.seen = np.full(capacity, NEVER)
+        self.as_of = np.full(capacity, NEVER)
+        self.routes = np.full(capacity, NOWHERE)
         self.parameters = np.zeros((capacity, FACTORS + prior.factors), np.float32)
         self._dirty = np.zeros(capacity, np.bool_)
         self._slots = np.full(_slots_for(capacity), _MISSING)
@@ -65,32 +81,58 @@ class Table:
     @property
     def nbytes(self) -> int:
         """Bytes that the table holds, its index included."""
-        arrays = (self.keys, self.seen, self.parameters, self._dirty, self._slots, self._touched)
+        arrays = (
+            self.keys, self.seen, self.as_of, self.routes, self.parameters, self._dirty, self._slots, self._touched
+        )  # fmt: skip
         return sum(array.nbytes for array in arrays)
 
-    def touch(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """Find the row of each key, adding those not seen before, and note that all of them are about to change."""
+    def touch(self, keys: NDArray[np.uint64], routes: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
+        """Find the row of each key, adding those not seen before, and note that all of them are about to change.
+
+        Args:
+            keys: [n] wanted
+            routes: [n] of the rows to be added
+        """
         rows = np.empty(len(keys), np.int32)
         done = 0
         while done < len(keys):
             if self.size == len(self.keys):
                 self._grow()
             done, self.size, self._touched_size = _touch(
-                keys, done, rows, self.keys, self.size, self.parameters, self.parameters.view(np.uint32), self.seen,
-                self._slots, self._dirty, self._touched, self._touched_size, self._digest,
+                keys, _ANYWHERE if routes is None else routes, done, rows,
+                self.keys, self.size, self.parameters, self.parameters.view(np.uint32), self.seen, self.as_of,
+                self.routes, self._slots, self._dirty, self._touched, self._touched_size, self._digest,
                 np.uint64(self.prior.seed), self.prior.init_deviation,
                 np.float32(self.prior.weight_precision), np.float32(self.prior.factor_precision),
             )  # fmt: skip
         return rows
 
-    def gather(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
-        """Copy the parameters of each key, [len(keys), 3 + K]; one never seen gets its prior. Changes nothing."""
+    def gather(self, keys: NDArray[np.uint64], tick: int = int(NEVER)) -> NDArray[np.float32]:
+        """Copy the parameters of each key, [len(keys), 3 + K], faded up to a tick. Changes nothing.
+
+        A key never seen gets its prior.
+        """
         found = np.empty((len(keys), self.parameters.shape[1]), np.float32)
         _gather(
-            keys, found, self.keys, self.parameters, self._slots, np.uint64(self.prior.seed),
-            self.prior.init_deviation, np.float32(self.prior.weight_precision), np.float32(self.prior.factor_precision),
+            keys, np.int64(tick), found, self.keys, self.as_of, self.parameters, self._slots,
+            np.uint64(self.prior.seed), self.prior.init_deviation,
+            np.float32(self.prior.weight_precision), np.float32(self.prior.factor_precision),
         )  # fmt: skip
         return found
+
+    def get(self, keys: NDArray[np.uint64]) -> Rows:
+        """Copy the rows of these keys as they are; one never seen is its prior, never moved."""
+        places = np.empty(len(keys), np.int32)
+        _places(keys, places, self.keys, self._slots)
+        there = places >= 0
+
+        def values(held: NDArray[np.int64], none: np.int64) -> NDArray[np.int64]:
+            return np.where(there, held[places], none)
+
+        return Rows(
+            keys=keys, seen=values(self.seen, NEVER), parameters=self.gather(keys),
+            as_of=values(self.as_of, NEVER), routes=values(self.routes, NOWHERE),
+        )  # fmt: skip
 
     def touched(self) -> Rows:
         """Copy the rows touched since the last `settle`, in the order of their first touch."""
@@ -103,7 +145,7 @@ class Table:
     def settle(self) -> int:
         """Close the interval since the last call: no row counts as touched any more. Gives the digest of the table."""
         _settle(
-            self.keys, self.parameters.view(np.uint32), self.seen,
+            self.keys, self.parameters.view(np.uint32), self.seen, self.as_of,
             self._dirty, self._touched, self._touched_size, self._digest,
         )  # fmt: skip
         self._touched_size = 0
@@ -114,10 +156,19 @@ class Table:
         places = self.touch(rows.keys)
         self.parameters[places] = rows.parameters
         self.seen[places] = rows.seen
+        self.as_of[places] = NEVER if rows.as_of is None else rows.as_of
+        if rows.routes is not None:
+            self.routes[places] = rows.routes
 
     def _copy(self, rows: NDArray[np.int32] | slice) -> Rows:
-        keys, seen, parameters = self.keys[: self.size], self.seen[: self.size], self.parameters[: self.size]
-        return Rows(keys=keys[rows].copy(), seen=seen[rows].copy(), parameters=parameters[rows].copy())
+        held = slice(0, self.size)
+        return Rows(
+            keys=self.keys[held][rows].copy(),
+            seen=self.seen[held][rows].copy(),
+            parameters=self.parameters[held][rows].copy(),
+            as_of=self.as_of[held][rows].copy(),
+            routes=self.routes[held][rows].copy(),
+        )
 
     def _grow(self) -> None:
         # Doubling keeps the cost per row constant; a quarter is enough once a doubling would be felt in memory.
@@ -125,6 +176,8 @@ class Table:
         capacity = old * 2 if old < 1_000_000 else old + old // 4
         self.keys = _longer(self.keys, capacity, 0)
         self.seen = _longer(self.seen, capacity, NEVER)
+        self.as_of = _longer(self.as_of, capacity, NEVER)
+        self.routes = _longer(self.routes, capacity, NOWHERE)
         self.parameters = _longer(self.parameters, capacity, 0)
         self._dirty = _longer(self._dirty, capacity, False)
         self._touched = _longer(self._touched, capacity, 0)
@@ -164,8 +217,12 @@ def _start(row, key, seed, deviation, weight_precision, factor_precision):
 
 
 @njit(cache=True, nogil=True)
-def _hash(key, seen, words):
+def _hash(key, seen, as_of, words):
+    if key & SHARED:
+        return np.uint64(0)  # what a shard knows of a shared row depends on its peers: the ledger is digested instead
     state = mix(key ^ mix(np.uint64(seen)))
+    if as_of != NEVER:
+        state = mix(state ^ np.uint64(as_of))
     for i in range(0, len(words) - 1, 2):
         state = mix(state ^ (np.uint64(words[i]) | (np.uint64(words[i + 1]) << np.uint64(32))))
     if len(words) % 2:
@@ -175,8 +232,8 @@ def _hash(key, seen, words):
 
 @njit(cache=True, nogil=True)
 def _touch(
-    wanted, done, rows, keys, size, parameters, words, seen, slots, dirty, touched, touched_size, digest,
-    seed, deviation, weight_precision, factor_precision,
+    wanted, whither, done, rows, keys, size, parameters, words, seen, as_of, routes, slots, dirty, touched,
+    touched_size, digest, seed, deviation, weight_precision, factor_precision,
 ):  # fmt: skip
     """Resolve keys from number `done` on, until all are or the table is full."""
     while done < len(wanted):
@@ -190,9 +247,11 @@ def _touch(
             size += 1
             slots[slot] = row
             keys[row] = key
+            if len(whither):
+                routes[row] = whither[done]
             _start(parameters[row], key, seed, deviation, weight_precision, factor_precision)
         elif not dirty[row]:
-            digest[0] -= _hash(key, seen[row], words[row])
+            digest[0] -= _hash(key, seen[row], as_of[row], words[row])
         if not dirty[row]:
             dirty[row] = True
             touched[touched_size] = row
@@ -203,20 +262,31 @@ def _touch(
 
 
 @njit(cache=True, nogil=True)
-def _gather(wanted, found, keys, parameters, slots, seed, deviation, weight_precision, factor_precision):
+def _gather(
+    wanted, tick, found, keys, as_of, parameters, slots, seed, deviation, weight_precision, factor_precision
+):  # fmt: skip
     for i in range(len(wanted)):
         row = slots[_find(wanted[i], keys, slots)]
         if row == _MISSING:
             _start(found[i], wanted[i], seed, deviation, weight_precision, factor_precision)
         else:
             found[i] = parameters[row]
+            if as_of[row] != NEVER and as_of[row] < tick:
+                share = left(tick - as_of[row])
+                fade_row(found[i], wanted[i], share, seed, deviation, weight_precision, factor_precision)
 
 
 @njit(cache=True, nogil=True)
-def _settle(keys, words, seen, dirty, touched, touched_size, digest):
+def _places(wanted, places, keys, slots):
+    for i in range(len(wanted)):
+        places[i] = slots[_find(wanted[i], keys, slots)]
+
+
+@njit(cache=True, nogil=True)
+def _settle(keys, words, seen, as_of, dirty, touched, touched_size, digest):
     for i in range(touched_size):
         row = touched[i]
-        digest[0] += _hash(keys[row], seen[row], words[row])
+        digest[0] += _hash(keys[row], seen[row], as_of[row], words[row])
         dirty[row] = False
 
 

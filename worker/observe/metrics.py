@@ -77,6 +77,23 @@ class WorkerMetrics:
             "event_time_lag_seconds", "Age of the newest event learned when it was learned", "shard"
         )
 
+        # What it costs that there are several shards, where they are merged.
+        self.peer_events_behind = gauge(
+            "peer_events_behind", "Events of another shard that the least informed shard here has not folded in", "peer"
+        )
+        self.peer_seconds_behind = gauge(
+            "peer_seconds_behind", "Time from the last version that it has folded in to the newest read", "peer"
+        )
+        self.merge_distance = gauge(
+            "merge_distance",
+            "How far the last folding moved shared weights: root mean square, in standard deviations",
+            "shard",
+        )
+        self.exchanged_rows = counter(
+            "exchanged_rows", "Shared rows published to the other shards, or folded in of them", "shard", "direction"
+        )
+        self.exchanged_bytes = counter("exchanged_bytes", "Their size", "shard", "direction")
+
         # Membership.
         self.rebalances = counter("rebalances", "Calls of the group's protocol, by kind", "kind")
         self.restore_seconds = Histogram(
@@ -88,7 +105,7 @@ class WorkerMetrics:
 
         # Size.
         self.table_rows = gauge("table_rows", "Rows in a shard's table", "shard")
-        self.table_bytes = gauge("table_bytes", "Memory of a shard's table", "shard")
+        self.table_bytes = gauge("table_bytes", "Memory of a shard's table, and of its ledgers", "shard")
 
         # The Kafka client, from librdkafka's statistics; kind is consumer or producer.
         self.broker_round_trip_seconds = gauge(
@@ -132,8 +149,14 @@ class WorkerMetrics:
             self.event_time_lag,
             self.table_rows,
             self.table_bytes,
+            self.merge_distance,
         ):
             gauge.remove_by_labels({"shard": str(shard)})
+
+    def forget_peer(self, peer: int) -> None:
+        """Remove the gauges of a shard that no shard of this worker can be behind any more."""
+        for gauge in (self.peer_events_behind, self.peer_seconds_behind):
+            gauge.remove_by_labels({"peer": str(peer)})
 
 
 class FollowerMetrics:

@@ -7,10 +7,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from worker.errors import CorruptSnapshotError
+from worker.model.ledger import Contribution
 from worker.model.table import Rows
 from worker.quality.progress import BINS, Progress
 from worker.snapshot.assembler import Version
-from worker.snapshot.records import Kind, decode, decode_rows
+from worker.snapshot.records import Kind, decode, decode_contribution, decode_ledger, decode_rows
 from worker.snapshot.state import ShardState
 
 
@@ -29,6 +30,8 @@ class Contents:
     """The data of a version, decoded."""
 
     rows: list[Rows]
+    contributions: list[Contribution]
+    ledgers: list[tuple[Contribution, Contribution]]  # own, merged
     pairs: list[Pairs]
     progress: list[Progress]
 
@@ -42,17 +45,22 @@ def contents_of(version: Version, state: ShardState) -> Contents:
     """
     factors, fields = state.model.settings.prior.factors, len(state.model.pair_means)
     rows, pairs, progress = [], [], []
+    contributions, ledgers = [], []
     for record in version.data:
         try:
             if record.kind in (Kind.ROWS, Kind.BASE):
                 rows.append(decode_rows(record.value, factors))
+            elif record.kind is Kind.CONTRIBUTION:
+                contributions.append(decode_contribution(record.value, factors))
+            elif record.kind is Kind.LEDGER:
+                ledgers.append(decode_ledger(record.value, factors))
             elif record.kind is Kind.PAIRS:
                 pairs.append(_pairs(record.value, fields))
             elif record.kind is Kind.PROGRESS:
                 progress.append(decode_progress(record.value, logistic=state.progress.logistic))
         except (ValueError, pa.ArrowException) as error:  # a column of another type or length
             raise CorruptSnapshotError(f"{record.name} cannot be used: {error}") from error
-    return Contents(rows=rows, pairs=pairs, progress=progress)
+    return Contents(rows=rows, contributions=contributions, ledgers=ledgers, pairs=pairs, progress=progress)
 
 
 def pair_columns(state: ShardState) -> dict[str, pa.Array]:

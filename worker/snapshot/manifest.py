@@ -35,6 +35,15 @@ class Input(_Part):
     next_offset: int
 
 
+class Peer(_Part):
+    """How far another shard is known."""
+
+    version: int
+    offset: int  # of the model topic's partition of that shard: the next record
+    events: int = 0  # that it had learned by then
+    created: int = 0  # milliseconds since 1970, by its writer's clock; 0 where there is no version yet
+
+
 class Base(_Part):
     """A full copy of the shard: the base parts of the versions from `version` to `completed`.
 
@@ -44,6 +53,7 @@ class Base(_Part):
     version: int
     completed: int
     offset: int
+    peers: dict[int, Peer] = {}  # folded before that version: what the ledger in it knows of the others
 
 
 class State(_Part):
@@ -53,6 +63,9 @@ class State(_Part):
     events: int
     unstable: int
     rejected: dict[str, int]
+    clock: int | None = None  # the event time by which the past is forgotten, milliseconds since 1970
+    pending: list[int] = []  # event times that have not moved the clock yet
+    view: str = ""  # digest of what all shards are known to have added to shared rows, hexadecimal
     digest: str  # of every parameter and sum, hexadecimal: equal exactly when the shards are equal
 
 
@@ -68,12 +81,18 @@ class Manifest(_Part):
     learning: dict[str, Any]  # worker.config.Learning, so that a reader needs no configuration
     input: Input
     watermark: int | None  # the latest event time learned, milliseconds since 1970
-    peers: dict[str, int]  # versions of other shards that were folded in
+    peers: dict[int, Peer] = {}  # of other shards: what of them is folded in
     records: list[RecordSum]
+    began: int = 0  # the version that began the base of which a part is among the records; 0 where none is
     bases: list[Base]  # complete ones that are kept, oldest first; empty before the first is complete
     state: State
     created: int  # milliseconds since 1970, by the writer's clock
     parent_chain: str  # the parent's link; empty before the first version
+
+    @property
+    def delta_bytes(self) -> int:
+        """Bytes of the version that are not part of a base."""
+        return sum(part.bytes for part in self.records if part.kind not in (Kind.BASE, Kind.LEDGER))
 
     @staticmethod
     def link(value: bytes) -> str:

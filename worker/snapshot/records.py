@@ -1,20 +1,26 @@
 """The records of the model topic: Arrow IPC data records and JSON manifests, each with its checksum in the headers.
 
 A data record is an Arrow IPC stream of one batch, which any Arrow library in any language reads. Its kind tells what it
-carries: `rows` (touched since the version before), `base` (a part of a full copy), `pairs` (the pair weights) and
-`progress` (the sums of progressive evaluation).
+carries: `rows` (touched since the version before), `base` (a part of a full copy of them), `contribution` (what was
+added to rows that all shards share), `ledger` (a part of a full copy of what was ever added to them), `pairs` (the pair
+weights, where shards are not merged) and `progress` (the sums of progressive evaluation).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import xxhash
+from numpy.typing import NDArray
 
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
-from worker.model.table import FACTOR_PRECISION, FACTORS, NEVER, WEIGHT, WEIGHT_PRECISION, Rows
+from worker.model.batch import NOWHERE
+from worker.model.forgetting import NEVER
+from worker.model.ledger import Contribution
+from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Rows
 
 FORMAT = 1
 _ARROW = b"application/vnd.apache.arrow.stream"
@@ -22,11 +28,16 @@ _JSON = b"application/json"
 _ENVELOPE_BYTES = 8_192  # room for the schema, the headers, the key and Kafka's own framing
 
 
+Part = TypeVar("Part", Rows, Contribution)
+
+
 class Kind(StrEnum):
     """What a record of the model topic carries."""
 
     ROWS = "rows"
     BASE = "base"
+    CONTRIBUTION = "contribution"
+    LEDGER = "ledger"
     PAIRS = "pairs"
     PROGRESS = "progress"
     MANIFEST = "manifest"
@@ -113,31 +124,38 @@ def read(value: bytes | None, headers: list[tuple[str, bytes]] | None) -> Record
     return record
 
 
-def row_bytes(factors: int) -> int:
-    """Give the bytes of one row in a data record: key, event time and its validity, parameters."""
-    return 8 + 8 + 1 + 4 * (FACTORS + factors)
+def row_bytes(factors: int, *, fades: bool = False) -> int:
+    """Give the bytes of one row in a data record: key, parameters, then event time, route and tick as far as given."""
+    return 8 + 4 * (FACTORS + factors) + (3 if fades else 2) * (8 + 1)
 
 
-def rows_per_record(factors: int, limit_bytes: int) -> int:
-    """Give how many rows fit a record of a topic whose `max.message.bytes` is the limit."""
-    count = (limit_bytes - _ENVELOPE_BYTES) // row_bytes(factors)
+def entry_bytes(factors: int) -> int:
+    """Give the bytes of one row of a ledger in a data record: key, event times and amounts, own and of all."""
+    return 8 + 2 * (8 + 1) + 2 * 8 * (FACTORS + factors)
+
+
+def rows_per_record(each_bytes: int, limit_bytes: int) -> int:
+    """Give how many rows of so many bytes fit a record of a topic whose `max.message.bytes` is the limit."""
+    count = (limit_bytes - _ENVELOPE_BYTES) // each_bytes
     if count < 1:
         raise IncompatibleDataError(
-            f"max.message.bytes = {limit_bytes} of the model topic does not hold one row of {factors} factors: raise it"
+            f"max.message.bytes = {limit_bytes} of the model topic does not hold a row of {each_bytes} bytes: raise it"
         )
     return count
 
 
 def encode_rows(rows: Rows) -> bytes:
     """Write rows as an Arrow IPC stream."""
-    never = rows.seen == NEVER
     columns: dict[str, pa.Array] = {
         "key": pa.array(rows.keys),
-        "seen": pa.array(rows.seen, pa.int64(), mask=never).cast(pa.timestamp("ms", "UTC")),
+        "seen": _times(rows.seen),
+        "route": _given(np.full(len(rows), NOWHERE) if rows.routes is None else rows.routes, NOWHERE),
         "weight": pa.array(rows.parameters[:, WEIGHT]),
         "weight_precision": pa.array(rows.parameters[:, WEIGHT_PRECISION]),
         "factor_precision": pa.array(rows.parameters[:, FACTOR_PRECISION]),
     }
+    if rows.as_of is not None and (rows.as_of != NEVER).any():
+        columns["as_of"] = _given(rows.as_of, NEVER)
     factors = rows.parameters.shape[1] - FACTORS
     if factors:
         flat = pa.array(np.ascontiguousarray(rows.parameters[:, FACTORS:]).ravel())
@@ -147,7 +165,7 @@ def encode_rows(rows: Rows) -> bytes:
 
 def decode_rows(value: bytes, factors: int) -> Rows:
     """Read rows of K = `factors` back, bit for bit."""
-    needed = ["key", "seen", "weight", "weight_precision", "factor_precision"]
+    needed = ["key", "seen", "route", "weight", "weight_precision", "factor_precision"]
     columns = decode(value, [*needed, "factors"] if factors else needed)
     n = len(columns["key"])
     parameters = np.empty((n, FACTORS + factors), np.float32)
@@ -159,13 +177,79 @@ def decode_rows(value: bytes, factors: int) -> Rows:
         if held.type != pa.list_(pa.float32(), factors):
             raise IncompatibleDataError(f"a row holds {held.type} as factors, not {factors} numbers")
         parameters[:, FACTORS:] = held.flatten().to_numpy().reshape(n, factors)
-    seen = columns["seen"].cast(pa.int64()).fill_null(int(NEVER)).to_numpy()
-    return Rows(keys=columns["key"].to_numpy(), seen=seen, parameters=parameters)
+    return Rows(
+        keys=columns["key"].to_numpy(),
+        seen=_filled(columns["seen"], NEVER),
+        parameters=parameters,
+        as_of=_filled(columns["as_of"], NEVER) if "as_of" in columns else None,
+        routes=_filled(columns["route"], NOWHERE),
+    )
 
 
-def encode(columns: dict[str, pa.Array]) -> bytes:
-    """Write columns as an Arrow IPC stream of one batch."""
-    batch = pa.record_batch(columns)
+def encode_contribution(contribution: Contribution) -> bytes:
+    """Write what was added to shared rows as an Arrow IPC stream."""
+    return encode(_keyed(contribution) | {"amounts": _lists(contribution.amounts)}, tick=contribution.tick)
+
+
+def decode_contribution(value: bytes, factors: int) -> Contribution:
+    """Read it back."""
+    columns = decode(value, ["key", "seen", "amounts"])
+    return _contribution(columns, "amounts", factors, _tick(value, "tick"))
+
+
+def encode_ledger(own: Contribution, merged: Contribution) -> bytes:
+    """Write what was ever added to the same shared rows, by the shard itself and by all that it knew of."""
+    both = {"own_seen": _times(own.seen), "own": _lists(own.amounts), "merged": _lists(merged.amounts)}
+    return encode(_keyed(merged) | both, own_tick=own.tick, merged_tick=merged.tick)
+
+
+def decode_ledger(value: bytes, factors: int) -> tuple[Contribution, Contribution]:
+    """Read it back: own, merged."""
+    columns = decode(value, ["key", "seen", "own_seen", "own", "merged"])
+    own = _contribution(columns | {"seen": columns["own_seen"]}, "own", factors, _tick(value, "own_tick"))
+    return own, _contribution(columns, "merged", factors, _tick(value, "merged_tick"))
+
+
+def _keyed(contribution: Contribution) -> dict[str, pa.Array]:
+    return {"key": pa.array(contribution.keys), "seen": _times(contribution.seen)}
+
+
+def _times(seen: NDArray[np.int64]) -> pa.Array:
+    return pa.array(seen, pa.int64(), mask=seen == NEVER).cast(pa.timestamp("ms", "UTC"))
+
+
+def _given(values: NDArray[np.int64], none: np.int64) -> pa.Array:
+    return pa.array(values, pa.int64(), mask=values == none)
+
+
+def _filled(column: pa.Array, none: np.int64) -> NDArray[np.int64]:
+    return np.asarray(column.cast(pa.int64()).fill_null(int(none)).to_numpy())
+
+
+def _tick(value: bytes, name: str) -> int:
+    said = pa.ipc.open_stream(value).schema.metadata or {}
+    try:
+        return int(said[name.encode()])
+    except (KeyError, ValueError):
+        raise CorruptSnapshotError(f"a data record does not say its {name}") from None
+
+
+def _lists(amounts: NDArray[np.int64]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(amounts).ravel()), amounts.shape[1])
+
+
+def _contribution(columns: dict[str, pa.Array], name: str, factors: int, tick: int) -> Contribution:
+    width, held = FACTORS + factors, columns[name]
+    if held.type != pa.list_(pa.int64(), width):
+        raise IncompatibleDataError(f"a contribution holds {held.type} as {name}, not {width} integers")
+    seen = _filled(columns["seen"], NEVER)
+    amounts = held.flatten().to_numpy().reshape(len(seen), width)
+    return Contribution(keys=columns["key"].to_numpy(), seen=seen, amounts=amounts, tick=tick)
+
+
+def encode(columns: dict[str, pa.Array], **said: int) -> bytes:
+    """Write columns as an Arrow IPC stream of one batch, and numbers as its schema's metadata."""
+    batch = pa.record_batch(columns, metadata={name: str(number) for name, number in said.items()} or None)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -188,8 +272,7 @@ def decode(value: bytes, needed: list[str]) -> dict[str, pa.Array]:
     return {name: table[name].combine_chunks() for name in table.column_names}
 
 
-def split(rows: Rows, per_record: int) -> Iterator[Rows]:
-    """Cut rows into pieces that fit a record each."""
+def split(rows: Part, per_record: int) -> Iterator[Part]:
+    """Cut rows, or what was added to rows, into pieces that fit a record each."""
     for start in range(0, len(rows), per_record):
-        piece = slice(start, start + per_record)
-        yield Rows(keys=rows.keys[piece], seen=rows.seen[piece], parameters=rows.parameters[piece])
+        yield rows[start : start + per_record]

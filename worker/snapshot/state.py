@@ -7,9 +7,10 @@ import xxhash
 
 from worker.config import Learning
 from worker.model.gaussian import Gaussian, Settings
+from worker.model.ledger import Contribution
 from worker.model.table import Prior
 from worker.quality.progress import Progress
-from worker.snapshot.manifest import Base
+from worker.snapshot.manifest import Base, Peer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +22,18 @@ class Sweep:
 
     version: int  # the first that carries a part
     stop_row: int
+    # What was ever added to shared rows before that version, by this shard and by all: sums, so they must not move.
+    own: Contribution | None = None
+    merged: Contribution | None = None
+    peers: dict[int, Peer] = field(default_factory=dict)
     offset: int | None = None  # of that version's first record, known once it is written
     next_row: int = 0
+    next_entry: int = 0  # of the ledger, which follows the rows
 
     @property
     def done(self) -> bool:
         """Tell whether all of it is sent."""
-        return self.next_row >= self.stop_row
+        return self.next_row >= self.stop_row and self.next_entry >= (len(self.merged) if self.merged else 0)
 
 
 @dataclass(kw_only=True)
@@ -42,6 +48,8 @@ class ShardState:
     next_offset: int = 0  # of the event topic
     version: int = 0  # the last one committed; 0 before the first
     chain: str = ""
+    first: int = 0  # the version that reading began with; 0 where nothing was read
+    peers: dict[int, Peer] = field(default_factory=dict)  # how far the other shards are folded in
     bases: list[Base] = field(default_factory=list)
     sweep: Sweep | None = None
     bytes_since_base: int = 0
@@ -64,16 +72,23 @@ class ShardState:
                 pair_precision=settings.prior_pair_precision,
                 logistic=logistic,
                 noise_variance=settings.noise_variance,
+                merge=settings.merge,
+                half_life_ms=settings.half_life_ms,
             ),
             fields=1 + len(learning.features),
         )
         return cls(shard=shard, model=model, progress=Progress(logistic=logistic))
 
-    def digest(self) -> str:
-        """Digest all that was learned and counted: 32 hexadecimal digits.
+    def view(self) -> str:
+        """Digest what all shards are known to have added to shared rows: 16 hexadecimal digits, empty if none share."""
+        return f"{self.model.shared.merged.digest:016x}" if self.model.shared is not None else ""
 
-        It depends on the events alone: not on versions, batches, restarts or the order of rows. Settles the table, so
-        it belongs to a commit.
+    def digest(self) -> str:
+        """Digest all that this shard has learned and counted: 32 hexadecimal digits.
+
+        It depends on the events alone: not on versions, batches, restarts or the order of rows. Where shards are
+        merged, it also depends on which versions of the others were known to it when. Settles the table, so it belongs
+        to a commit.
         """
         whole = xxhash.xxh3_128()
         whole.update(self.model.digest().to_bytes(8, "little"))

@@ -7,7 +7,7 @@ one that is lost is not: its new owner is at work already.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -85,12 +85,14 @@ class Assignment:
             if not self._seek(shard, restored.state.next_offset):
                 continue  # the client is not yet ready to fetch it: next turn
             del self._restoring[shard]
-            self.owned[shard] = Owned(state=restored.state, committed_offset=restored.state.next_offset)
+            self.owned[shard] = Owned(
+                state=restored.state, committed_offset=restored.state.next_offset, backlog=restored.backlog
+            )
             self._report.began(restored.state, restored.seconds)
 
-    def rewind(self) -> None:
-        """Forget what is not committed: restore every shard as it was, and read its events again from there."""
-        shards = list(self.owned)
+    def rewind(self, shards: Collection[int] | None = None) -> None:
+        """Forget what is not committed: restore these shards, or all, as they were, and read on from there."""
+        shards = list(self.owned) if shards is None else shards
         self._forget(shards)
         self._consumer.pause([self._partition(shard) for shard in shards])
         self._restore(shards)
@@ -146,7 +148,7 @@ class Assignment:
     def _restore(self, shards: Iterable[int]) -> None:
         for shard in () if self._closed else shards:
             cancelled = threading.Event()
-            outcome = self._pool.submit(restore, self._config, shard, cancelled)
+            outcome = self._pool.submit(restore, self._config, shard, self._partitions, cancelled)
             self._restoring[shard] = _Restoring(outcome=outcome, cancelled=cancelled)
 
     def _forget(self, shards: Iterable[int]) -> None:

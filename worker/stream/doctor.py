@@ -11,7 +11,7 @@ from worker.config import Config
 from worker.errors import BrokerUnreachableError, ConfigurationError
 from worker.observe.build import versions
 from worker.stream import client
-from worker.stream.topics import TIMEOUT_SECONDS, Finding
+from worker.stream.topics import TIMEOUT_SECONDS, Finding, refused
 from worker.stream.topics import check as check_topics
 
 TRANSACTION_SECONDS: Final = 30.0  # the first transaction ever makes Kafka create a topic for their state
@@ -22,8 +22,8 @@ def examine(config: Config, timeout_seconds: float = 10.0) -> list[Finding]:
 
     Nothing is written but the registration of one transactional id, `<group>.doctor`.
     """
-    found = [_versions(), _settings(config), _metrics_port(config)]
-    if found[1].level == "fail":
+    found = [_versions(), _settings(config), *cautions(config), _metrics_port(config)]
+    if any(finding.level == "fail" for finding in found[:2]):
         return found
     found.append(_brokers(config, timeout_seconds))
     if found[-1].level == "fail":
@@ -34,6 +34,22 @@ def examine(config: Config, timeout_seconds: float = 10.0) -> list[Finding]:
     except (BrokerUnreachableError, ConfigurationError) as error:
         found.append(Finding(level="fail", subject="topics", message=str(error), action="see the broker's log"))
     return [*found, _group(admin, config), _transactions(config)]
+
+
+def cautions(config: Config) -> list[Finding]:
+    """Name what the configuration may say, and seldom should."""
+    if not config.model.merge or config.snapshots.keep_bases > 1:
+        return []
+    return [
+        Finding(
+            level="warn",
+            subject="snapshots.keep_bases = 1",
+            message="what a shard has folded in of another is trimmed as soon as that one's next base is complete: a "
+            "restart may not find it any more. Nothing is lost or added twice, but the shard goes on with what is "
+            "known by now in place of what it knew (`peers_trimmed`)",
+            action="keep two, the default",
+        )
+    ]
 
 
 def exit_code(findings: list[Finding]) -> int:
@@ -116,6 +132,26 @@ def _group(admin: AdminClient, config: Config) -> Finding:
         return Finding(level="ok", subject=subject, message="no member yet")
     message = f"{described.state.name.lower()}, {len(described.members)} members"
     return Finding(level="ok", subject=subject, message=message)
+
+
+def require_no_members(admin: AdminClient, config: Config) -> None:
+    """Make sure that nobody learns.
+
+    Raises:
+        ConfigurationError: the group has members.
+    """
+    answer = admin.describe_consumer_groups([config.kafka.group], request_timeout=TIMEOUT_SECONDS)
+    try:
+        members = answer[config.kafka.group].result().members
+    except KafkaException as error:
+        if error.args[0].name() == "GROUP_ID_NOT_FOUND":
+            return
+        raise refused(error, f"whether workers of the group {config.kafka.group} are running is not told") from error
+    if members:
+        raise ConfigurationError(
+            f"{len(members)} workers of the group {config.kafka.group} are learning: stop them first, what they learn "
+            "meanwhile would be left behind"
+        )
 
 
 def _transactions(config: Config) -> Finding:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from confluent_kafka import Consumer
 
@@ -12,6 +12,7 @@ from worker.observe.health import Health
 from worker.pipeline import Pipeline
 from worker.snapshot.manifest import Manifest
 from worker.stream.assignment import Assignment
+from worker.stream.held import Held
 from worker.stream.owned import Owned
 from worker.stream.polling import by_shard, columns
 from worker.stream.report import Report
@@ -22,6 +23,9 @@ _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 0.1  # the longest that a turn waits for events: what a signal, or a restored shard, waits at most
 _MOST_ABORTS = 8  # in a row: from then on it is no passing trouble
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0  # before a commit is tried again after an abort
+# A shard without events folds in what others have learned this late: rarely, since every version costs its readers, but
+# often enough that a restore has little to read, and little is held for it.
+_SILENT_INTERVALS, _SILENT_SECONDS = 10, 5.0
 
 
 class Loop:
@@ -34,13 +38,14 @@ class Loop:
         consumer: Consumer,
         transactions: Transactions,
         partitions: int,
+        held: Held | None,
         trimmer: Trimmer,
         report: Report,
         health: Health,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._consumer, self._transactions = config, consumer, transactions
-        self._trimmer, self._report, self._health, self._clock = trimmer, report, health, clock
+        self._held, self._trimmer, self._report, self._health, self._clock = held, trimmer, report, health, clock
         self._pipeline = Pipeline(config.learning)
         self._assignment = Assignment(config, consumer, partitions=partitions, commit=self.commit, report=report)
         self._last_commit = clock()
@@ -62,7 +67,8 @@ class Loop:
                 if shard in self._assignment.owned:
                     self.learn(self._assignment.owned[shard], messages)
             if self.commit_is_due():
-                self.commit()
+                self.commit(self._left_behind())
+                self._keep_up()
         self.commit()
 
     def poll(self) -> dict[int, list]:  # type: ignore[type-arg]  # the client's messages
@@ -87,13 +93,19 @@ class Loop:
         late = self._clock() - self._last_commit >= self._config.commit.interval_seconds
         return late or self._uncommitted >= self._config.commit.max_events
 
-    def commit(self) -> None:
-        """Publish the next version of every shard that moved, with its offset; or go back to the last one."""
+    def commit(self, also: Collection[Owned] = ()) -> None:
+        """Publish the next version of every shard that moved, and of these, or go back to the last one.
+
+        The offset of each goes with it.
+        """
         moved = [owned for owned in self._assignment.owned.values() if owned.moved]
+        moved += also
         began = self._clock()
         self._last_commit, self._uncommitted = began, 0
         if not moved:
             return
+        for owned in moved:
+            owned.idle_since = began
         try:
             manifests = self._transactions.commit(moved, self._config.kafka.transaction_timeout_seconds)
         except (RefusedError, AbortedError) as error:
@@ -123,6 +135,33 @@ class Loop:
         self._last_commit = self._clock() + min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2**self._aborts)
         if self._aborts >= _MOST_ABORTS:
             raise HeadraceError(f"{self._aborts} transactions in a row were aborted, the last because: {error}")
+
+    def _left_behind(self) -> list[Owned]:
+        """Name the shards without events of their own that for long have not folded in what others have learned."""
+        if self._held is None:
+            return []
+        now, found = self._clock(), []
+        patience = max(_SILENT_SECONDS, _SILENT_INTERVALS * self._config.commit.interval_seconds)
+        for owned in self._assignment.owned.values():
+            if owned.idle_since is None:
+                owned.idle_since = now
+            if not owned.moved and now - owned.idle_since >= patience and owned.lacks(self._held):
+                found.append(owned)
+        return found
+
+    def _keep_up(self) -> None:
+        """Let go of what every shard has folded in; restore those that lack what is no longer to be had one by one."""
+        if self._held is None:
+            return
+        owned = self._assignment.owned
+        self._report.behind(self._held.behind({shard: it.state.peers for shard, it in owned.items()}))
+        if not self._assignment.settled:  # one that is being restored may need more
+            return
+        known = {shard: it.known for shard, it in owned.items()}
+        self._held.forget(known)
+        missing = [shard for shard, peers in known.items() if self._held.lost(shard, peers)]
+        if missing:
+            self._assignment.rewind(missing)
 
     def _trim(self, manifests: list[Manifest]) -> None:
         for manifest in manifests:

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from worker.observe.metrics import WorkerMetrics
 from worker.quality.progress import EVENTS, LABEL, LOSS, PREDICTION, WEIGHT
 from worker.snapshot.manifest import Manifest
+from worker.snapshot.records import Kind
 from worker.snapshot.state import ShardState
+from worker.stream.held import Behind
 from worker.stream.owned import Owned
 
 _LOG = logging.getLogger(__name__)
@@ -24,6 +27,7 @@ class Report:
         self._topic = topic
         self._consumer = consumer
         self._told: dict[int, tuple[NDArray[np.float64], Counter[str], int]] = {}
+        self._peers: set[int] = set()  # of whom it is told how far one is behind them
 
     def began(self, state: ShardState, seconds: float) -> None:
         """Note where a shard stands that another worker, or an earlier life, has brought so far."""
@@ -53,14 +57,25 @@ class Report:
                 self.metrics.snapshot_rows.labels(shard, part.kind).inc(part.rows)
             self.metrics.snapshot_version.labels(shard).set(manifest.version)
             self.metrics.snapshot_timestamp.labels(shard).set(manifest.created / 1_000)
-            if manifest.watermark is not None:
+            if manifest.watermark is not None and more[EVENTS]:  # a version may hold no event of its own
                 self.metrics.event_time_lag.labels(shard).set((manifest.created - manifest.watermark) / 1_000)
+            if state.model.shared is not None:
+                self._exchanged(owned, manifest)
             self._told[state.shard] = _standing(state)
             self._gauges(state)
         _LOG.debug(
             "committed %s in %.3f s", {manifest.shard: manifest.version for manifest in manifests}, seconds,
             extra={"action": "commit"},
         )  # fmt: skip
+
+    def behind(self, peers: Mapping[int, Behind]) -> None:
+        """Note how far the shards of this worker are behind the others."""
+        for peer, behind in peers.items():
+            self.metrics.peer_events_behind.labels(str(peer)).set(behind.events)
+            self.metrics.peer_seconds_behind.labels(str(peer)).set(behind.seconds)
+        for peer in self._peers - peers.keys():
+            self.metrics.forget_peer(peer)
+        self._peers = set(peers)
 
     def aborted(self) -> None:
         """Note that a transaction was aborted."""
@@ -71,10 +86,20 @@ class Report:
         """Note that this worker may not commit any more."""
         self.metrics.commits.labels("fenced").inc()
 
+    def _exchanged(self, owned: Owned, manifest: Manifest) -> None:
+        rows, size, shard = self.metrics.exchanged_rows, self.metrics.exchanged_bytes, str(manifest.shard)
+        published = [part for part in manifest.records if part.kind is Kind.CONTRIBUTION]
+        rows.labels(shard, "published").inc(sum(part.rows for part in published))
+        size.labels(shard, "published").inc(sum(part.bytes for part in published))
+        rows.labels(shard, "folded").inc(owned.folded.rows)
+        size.labels(shard, "folded").inc(owned.folded.bytes)
+        if owned.folded.distance is not None:
+            self.metrics.merge_distance.labels(shard).set(owned.folded.distance)
+
     def _gauges(self, state: ShardState) -> None:
         shard = str(state.shard)
         self.metrics.table_rows.labels(shard).set(len(state.model.table))
-        self.metrics.table_bytes.labels(shard).set(state.model.table.nbytes)
+        self.metrics.table_bytes.labels(shard).set(state.model.nbytes)
         try:
             # what the client learned with its last fetch: no request
             _, end = self._consumer.get_watermark_offsets(

@@ -18,7 +18,9 @@ from worker.errors import BrokerUnreachableError, CorruptSnapshotError, Headrace
 from worker.snapshot.assembler import Assembler
 from worker.snapshot.lineage import apply, require_same_learning, verify
 from worker.snapshot.manifest import Manifest
+from worker.snapshot.sealing import Folding
 from worker.snapshot.state import ShardState
+from worker.stream import merging
 from worker.stream.client import reader_settings
 from worker.stream.tail import Tail, TrimmedError
 
@@ -37,10 +39,11 @@ class Restored:
     """A shard ready to learn on."""
 
     state: ShardState
+    backlog: list[Folding]  # what the other shards have added since: folded in at its next commit
     seconds: float
 
 
-def restore(config: Config, shard: int, cancelled: threading.Event) -> Restored:
+def restore(config: Config, shard: int, partitions: int, cancelled: threading.Event) -> Restored:
     """Rebuild a shard as it was last committed; a fresh one where nothing is.
 
     Raises:
@@ -60,7 +63,9 @@ def restore(config: Config, shard: int, cancelled: threading.Event) -> Restored:
                 offset = tail.group_offset(config.events.topic, _SETTLE_SECONDS)
                 found = tail.last_manifest()
                 if _agree(config, shard, offset, found):
-                    state = _rebuild(config, tail, shard, found[0]) if found else _fresh(config, shard)
+                    state = _rebuild(config, tail, shard, found[0]) if found else fresh(config, shard)
+                    others = [other for other in range(partitions) if other != shard]
+                    backlog = merging.recall(config, state, found[0] if found else None, others, tail.of)
                     break
                 problem: HeadraceError = _disagreement(config, shard, offset, found)
             except CorruptSnapshotError as error:
@@ -80,7 +85,7 @@ def restore(config: Config, shard: int, cancelled: threading.Event) -> Restored:
         shard, state.version, len(state.model.table), state.next_offset, seconds,
         extra={"action": "restore", "shard": shard, "version": state.version},
     )  # fmt: skip
-    return Restored(state=state, seconds=seconds)
+    return Restored(state=state, backlog=backlog, seconds=seconds)
 
 
 def _agree(config: Config, shard: int, offset: int | None, found: tuple[Manifest, int] | None) -> bool:
@@ -140,7 +145,12 @@ def _rebuild(config: Config, tail: Tail, shard: int, manifest: Manifest) -> Shar
     raise TrimmedError(f"shard {shard}: version {manifest.version} is gone from {config.model.topic}")
 
 
-def _fresh(config: Config, shard: int) -> ShardState:
+def fresh(config: Config, shard: int) -> ShardState:
+    """Give a shard without a model, where its events begin.
+
+    Raises:
+        BrokerUnreachableError: no answer in time.
+    """
     state = ShardState.fresh(shard, config.learning)
     with Tail(reader_settings(config.kafka), config.events.topic, shard) as events:
         begin, end = events.bounds()

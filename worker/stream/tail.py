@@ -1,5 +1,6 @@
 """Reading one partition of the model topic: what is committed, from an offset on, or from its tail back."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,7 +16,15 @@ from worker.stream.polling import take
 
 _FIRST_WINDOW = 32  # records: a manifest closes every version, so the last one is near; else eight times as far
 _REQUEST_SECONDS = 10.0
+_AGAIN_SECONDS = 0.1
+_ELECTING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - the client's public constant
+)
 _READ = 1_000  # messages at once
+# So long the broker keeps a fetch at the end, and the client's next one waits for it: 10 ms a partition, not 60.
+_BRIEF = {"fetch.wait.max.ms": 1}
 _TRIMMED_TRIES = 10  # each takes a commit and a trim of the shard's worker just then
 
 Seen = TypeVar("Seen")
@@ -36,7 +45,7 @@ class Tail:
 
     def __init__(self, settings: dict[str, Any], topic: str, partition: int) -> None:
         self.topic, self.partition = topic, partition
-        self._consumer = Consumer(settings)
+        self._consumer = Consumer(settings | _BRIEF)
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +54,15 @@ class Tail:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._consumer.close()
+
+    def of(self, partition: int) -> "Tail":
+        """Give a reader of another partition that uses the same client: a client takes a while to find its brokers.
+
+        What one of them reads ends what another one was reading. Closing this one closes all of them.
+        """
+        other = copy.copy(self)
+        other.partition = partition
+        return other
 
     def last_manifest(self, *, readable: bool = False) -> tuple[Manifest, int] | None:
         """Find the last committed manifest and its offset reading no more than the tail; None where there is none.
@@ -90,6 +108,7 @@ class Tail:
                 deadline = time.monotonic() + _REQUEST_SECONDS
             yield from messages
             if ended:
+                self._consumer.unassign()  # or it would go on asking a thousand times a second
                 return
             if time.monotonic() > deadline:
                 raise BrokerUnreachableError(
@@ -106,6 +125,8 @@ class Tail:
         messages, ended = [], False
         for message in take(self._consumer, _READ, timeout_seconds):
             error = message.error()
+            if message.partition() != self.partition:
+                continue  # of a partition that the client read before
             if error is None:
                 messages.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public constant
@@ -118,15 +139,18 @@ class Tail:
 
     def bounds(self) -> tuple[int, int]:
         """Give the first offset and the one after the last that is committed."""
-        try:
-            begin, end = self._consumer.get_watermark_offsets(
-                TopicPartition(self.topic, self.partition), timeout=_REQUEST_SECONDS, cached=False
-            )
-        except KafkaException as error:
-            raise BrokerUnreachableError(
-                f"no answer about partition {self.partition} of {self.topic}: {error.args[0].str()}"
-            ) from error
-        return begin, end
+        place, deadline = TopicPartition(self.topic, self.partition), time.monotonic() + _REQUEST_SECONDS
+        while True:
+            try:
+                begin, end = self._consumer.get_watermark_offsets(place, timeout=_REQUEST_SECONDS, cached=False)
+            except KafkaException as error:
+                if error.args[0].code() in _ELECTING and time.monotonic() < deadline:  # a leader is being elected
+                    time.sleep(_AGAIN_SECONDS)
+                    continue
+                raise BrokerUnreachableError(
+                    f"no answer about partition {self.partition} of {self.topic}: {error.args[0].str()}"
+                ) from error
+            return begin, end
 
     def group_offset(self, topic: str, timeout_seconds: float) -> int | None:
         """Give the offset that the settings' group has committed in the same partition of a topic; None without one.

@@ -10,10 +10,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from worker.config import Config
 from worker.errors import ConfigurationError, FencedError, HeadraceError
-from worker.snapshot.lineage import Sealed, Writing
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Record
+from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.stream.deadline import Deadline
+from worker.stream.held import Held
 from worker.stream.owned import Owned
 
 _LOG = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Transactions:
         producer: transactional, its transactions initialised.
         consumer: the group member whose offsets are committed.
         writing: how versions are written.
+        held: what the other shards have added; None where shards are not merged.
         wall: milliseconds since 1970.
         clock: seconds that only ever rise.
     """
@@ -54,12 +56,13 @@ class Transactions:
         producer: Producer,
         consumer: Consumer,
         writing: Writing,
+        held: Held | None = None,
         *,
         wall: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
         self._config, self._producer, self._consumer = config, producer, consumer
-        self._writing, self._wall, self._clock = writing, wall, clock
+        self._writing, self._held, self._wall, self._clock = writing, held, wall, clock
 
     def commit(self, shards: Iterable[Owned], within_seconds: float) -> list[Manifest]:
         """Publish the next version of each shard with its offset and its dead letters, all or nothing.
@@ -82,7 +85,7 @@ class Transactions:
             self._abort()
             raise RefusedError(f"the group takes no offsets from this worker now: {error}") from error
         try:
-            sealed = [Sealed(owned.state, self._writing) for owned in shards]
+            sealed = [Sealed(owned.state, self._writing, self._foldings(owned)) for owned in shards]
             for owned, version in zip(shards, sealed, strict=True):
                 self._publish(version, owned.state.shard, deadline)
                 self._send_dead_letters(owned, deadline)
@@ -91,10 +94,15 @@ class Transactions:
             self._abort()
             raise
         manifests = [version.settle() for version in sealed]
-        for owned in shards:
+        for owned, version in zip(shards, sealed, strict=True):
+            owned.folded = version.folded
             owned.committed_offset = owned.state.next_offset
             owned.dead_letters.clear()
+            owned.backlog.clear()
         return manifests
+
+    def _foldings(self, owned: Owned) -> list[Folding]:
+        return [] if self._held is None else owned.foldings(self._held)
 
     def _begin(self, shards: list[Owned], deadline: Deadline) -> None:
         offsets = [

@@ -27,6 +27,22 @@ def test_check_counts_features(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ("[snapshots]\nkeep_bases = 1", True),
+        ("[snapshots]\nkeep_bases = 1\n[model]\nmerge = false", False),
+        ("[snapshots]\nkeep_bases = 2", False),
+    ],
+)
+def test_check_warns_where_merged_shards_keep_one_base_only(tmp_path, settings, warned):
+    done = run(tmp_path, "check", f"{settings}\n[features.user]")
+    assert done.exit_code == 0
+    assert ": good; " in done.output
+    assert ("warn  snapshots.keep_bases = 1: " in done.output) == warned
+    assert ("what to do: keep two" in done.output) == warned
+
+
+@pytest.mark.parametrize(
     "text",
     [
         '[features.time]\nkind = "multi"',  # the time of an event is a number

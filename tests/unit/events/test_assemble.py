@@ -1,7 +1,7 @@
 import itertools
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.events.assemble import cross, distinct, interleave
@@ -14,7 +14,6 @@ def _starts(lists: list[list]) -> np.ndarray:
     return np.cumsum([0, *map(len, lists)])
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.none() | st.lists(st.none() | keys, max_size=8), max_size=8))
 def test_distinct_keeps_the_first_of_equals(lists):
     flat = [key for one in lists for key in one or []]
@@ -61,7 +60,6 @@ def _by_field(lists: list[list[list[int]]]) -> tuple[np.ndarray, np.ndarray, np.
     return np.array(flat, np.uint64), np.arange(len(flat), dtype=np.float32) / 2, starts
 
 
-@settings(deadline=None)  # the first call compiles
 @given(events)
 def test_interleave_turns_fields_into_events(lists):
     flat, values, fields = _by_field(lists)
@@ -73,7 +71,6 @@ def test_interleave_turns_fields_into_events(lists):
     assert found_values.tolist() == [at / 2 for at in positions]
 
 
-@settings(deadline=None)  # the first call compiles
 @given(events, st.permutations([0, 1, 2]))
 def test_cross_combines_every_entry_with_every_other(lists, order):
     flat, values, fields = _by_field(lists)

@@ -11,8 +11,9 @@ from worker.model.arithmetic import log
 from worker.model.batch import Entries
 
 
-def _features(**features: dict) -> Features:
-    return Features(Learning.model_validate({"features": features, "events": {"partition_key": "user"}}))
+def _features(*, merge: bool = False, **features: dict) -> Features:
+    events, model = {"partition_key": "user"}, {"merge": merge}
+    return Features(Learning.model_validate({"features": features, "events": events, "model": model}))
 
 
 def _field(entries: Entries, field: int) -> list[list[tuple[int, float]]]:
@@ -24,8 +25,13 @@ def _field(entries: Entries, field: int) -> list[list[tuple[int, float]]]:
     return rows
 
 
-def _key(feature: str, value: str = "") -> int:
-    return int(key_of(feature, value))
+def _key(feature: str, value: str = "", *, shared: bool = False) -> int:
+    """Give a key: 63 bits of the hash, and one that tells whether the shards share the row."""
+    return _marked(int(key_of(feature, value)), shared=shared)
+
+
+def _marked(key: int, *, shared: bool = False) -> int:
+    return key % 2**63 + 2**63 * shared
 
 
 def test_names_and_scopes():
@@ -139,16 +145,44 @@ def test_crosses():
 
     def key(cross, *parts):
         text = b"".join(part.to_bytes(8, "little") for part in parts)
-        return xxhash.xxh64_intdigest(text, xxhash.xxh64_intdigest(cross.encode()))
+        return _marked(xxhash.xxh64_intdigest(text, xxhash.xxh64_intdigest(cross.encode())))
 
-    u, a, b = _key("user", "u"), _key("tags", "a"), _key("tags", "b")
+    # The parts' keys are whole: what is local or shared is the row of the cross, not what it is made of
+    u, a, b = (int(key_of(*part)) for part in (("user", "u"), ("tags", "a"), ("tags", "b")))
     assert _field(entries, 1) == [[(key("first", u, a), 0.5), (key("first", u, b), 0.5)], [], []]
     assert _field(entries, 4) == [[(key("second", a, u), 0.5), (key("second", b, u), 0.5)], [], []]
 
 
-def test_golden_entries():
+def test_the_highest_bit_tells_what_the_shards_share():
+    kinds = {
+        "user": {},
+        "item": {},
+        "tags": {"kind": "multi", "field": "item_tags"},
+        "price": {"kind": "numeric"},
+        "both": {"kind": "cross", "of": ["user", "item"]},
+        "items": {"kind": "cross", "of": ["item", "tags"]},
+        "mine": {"field": "item", "scope": "local"},
+        "ours": {"field": "user", "scope": "shared"},
+    }
+    table = pa.table(
+        {"user": ["u1", None], "item": ["i1", "i2"], "item_tags": [["a"], ["b", "c"]], "price": [1.0, 2.0]}
+    )
+    merged, alone = (_features(merge=merge, **kinds).encode(table) for merge in (True, False))
+    for field, shared in enumerate([True, False, True, True, True, False, True, False, True]):
+        entries = [entry for event in _field(merged, field) for entry in event]
+        assert entries, field
+        assert all(key >> 63 == shared for key, _ in entries), field
+    # And nothing else is other than without merging, where no row is shared
+    assert (merged.keys % 2**63).tolist() == alone.keys.tolist()
+    assert merged.values.tolist() == alone.values.tolist()
+    assert merged.starts.tolist() == alone.starts.tolist()
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_golden_entries(merge):
     # Models are stored under these keys and were learned with these values: they may never change
     features = _features(
+        merge=merge,
         user={},
         genres={"kind": "multi"},
         price={"kind": "numeric", "transform": "log"},
@@ -156,7 +190,9 @@ def test_golden_entries():
         pair={"kind": "cross", "of": ["user", "genres"]},
     )
     entries = features.encode(pa.table({"user": [42], "genres": [["Sci-Fi", "War"]], "price": [9.5]}))
-    assert entries.keys.tolist() == GOLDEN_KEYS
+    local = [False, True, False, False, False, False, True, True]  # the user's, and its crosses'
+    keys = zip(GOLDEN_KEYS, local, strict=True)
+    assert entries.keys.tolist() == [_marked(key, shared=merge and not mine) for key, mine in keys]
     assert [value.hex() for value in entries.values.tolist()] == GOLDEN_VALUES
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import xxhash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.events.hashing import DIGITS, hash_integers, hash_texts, key_of, seed_of, write_decimal, xxh64
@@ -18,7 +18,6 @@ def test_xxh64_agrees_with_the_reference_at_every_length():
             assert int(xxh64(data, 0, length, np.uint64(seed))) == expected, (seed, length)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.binary(max_size=100), st.integers(0, 50), st.integers(0, 2**64 - 1))
 def test_xxh64_of_a_part_is_that_of_a_copy(data, begin, seed):
     array = np.frombuffer(data, np.uint8)
@@ -32,7 +31,6 @@ def test_decimal_text(value):
     assert text[write_decimal(value, text) :].tobytes() == str(value).encode()
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.integers(-(2**63), 2**63 - 1)))
 def test_an_integer_has_the_key_of_its_text(values):
     keys = hash_integers(np.array(values, np.int64), seed_of("item"))

@@ -111,7 +111,7 @@ def _texts(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(records() | damaged())
 @example(b'{"user":"a","price":-0,"w":-0.0}')
 @example(b'{"tags":[null],"user":"\\u0000"}')
@@ -168,7 +168,7 @@ def _alone(record: bytes | None) -> tuple:
     return _fates(_decode(Decoder(LEARNING), [record]))[0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_neighbours_and_the_past_never_matter(data):
     # Given good and bad records among 150 good ones
@@ -188,7 +188,7 @@ def test_neighbours_and_the_past_never_matter(data):
     assert split == alone
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.sampled_from([1, 2**63 - 1, 2**63, "1", "x", True, None]), min_size=65, max_size=200))
 def test_mixed_categories_come_out_alike_whatever_came_before(users):
     batch = [json.dumps({"user": user, "label": 1}).encode() for user in users]

@@ -3,7 +3,7 @@ import zlib
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import IncompatibleDataError
@@ -37,7 +37,6 @@ def test_no_key_goes_where_the_empty_key_goes(partitioner):
 
 
 @pytest.mark.parametrize("partitioner", ["murmur2", "crc32"])
-@settings(deadline=None)  # the first call compiles
 @given(keys=st.lists(st.text(max_size=20)), partitions=st.integers(1, 1000))
 def test_a_column_goes_where_its_keys_go(partitioner, keys, partitions):
     expected = [partition(key.encode(), partitions, partitioner) for key in keys]

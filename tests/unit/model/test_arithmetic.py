@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.model.arithmetic import exp, log, mix, normal, sigmoid
@@ -16,7 +16,6 @@ def ulps(got: float, expected: float) -> float:
     return abs(got - expected) / math.ulp(expected)
 
 
-@settings(deadline=None)  # numba loads its kernels at the first call
 @given(st.floats(-700, 700))
 @example(0.0)
 @example(1.0)
@@ -25,7 +24,6 @@ def test_exp_is_within_two_units_in_the_last_place(x):
     assert ulps(exp(x), math.exp(x)) <= 2
 
 
-@settings(deadline=None)  # numba loads its kernels at the first call
 @given(st.floats(min_value=5e-324, max_value=1.7e308))
 @example(1.0)
 @example(math.nextafter(1.0, 0.0))
@@ -35,19 +33,16 @@ def test_log_is_within_four_units_in_the_last_place(x):
     assert ulps(log(x), math.log(x)) <= 4
 
 
-@settings(deadline=None)  # numba loads its kernels at the first call
 @given(st.floats(0.5, 2))
 def test_log_near_one_does_not_lose_its_digits(x):
     assert ulps(log(x), math.log(x)) <= 4
 
 
-@settings(deadline=None)  # numba loads its kernels at the first call
 @given(st.floats(-30, 30))
 def test_log_undoes_exp(x):
     assert log(exp(x)) == pytest.approx(x, abs=1e-13)
 
 
-@settings(deadline=None)  # numba loads its kernels at the first call
 @given(st.floats(allow_nan=False))
 def test_exp_and_sigmoid_never_leave_the_numbers(x):
     assert 0 < exp(x) < math.inf

@@ -11,8 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from worker.model.batch import Batch, Entries
+from worker.model.forgetting import NEVER
 from worker.model.gaussian import Gaussian, Settings
-from worker.model.table import FACTOR_PRECISION, FACTORS, NEVER, WEIGHT, WEIGHT_PRECISION, Prior, Rows
+from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
 
 Event = list[list[tuple[int, float]]]  # by field: (key, multiplier); an empty field is missing
 
@@ -292,7 +293,7 @@ def test_predict_changes_nothing_and_equals_what_learn_predicts():
         before = bits(model)
 
 
-@hypothesis_settings(deadline=None, max_examples=30)
+@hypothesis_settings(max_examples=30)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.sampled_from([0, 3, 8]))
 def test_batches_do_not_change_a_bit(sizes, factors):
     events, labels = stream(sum(sizes), seed=len(sizes))
@@ -362,7 +363,6 @@ def test_an_event_that_would_leave_single_precision_is_scored_and_not_learned(x,
     assert np.isfinite(model.table.part(0, 2).parameters).all()
 
 
-@hypothesis_settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.arithmetic import normal
-from worker.model.table import FACTOR_PRECISION, FACTORS, NEVER, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table
+from worker.model.batch import SHARED
+from worker.model.forgetting import NEVER
+from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table
 
 LARGEST = 2**64 - 1
 # Keys that share their low bits collide in the index: a cluster of them is what linear probing must get right.
@@ -60,7 +62,6 @@ def test_the_prior_depends_on_the_seed():
     assert not np.array_equal(Table(prior(seed=1)).gather(keys_of([7])), Table(prior(seed=2)).gather(keys_of([7])))
 
 
-@settings(deadline=None)  # numba loads its kernels at the first call
 @given(st.lists(KEYS, max_size=200), st.integers(1, 40))
 def test_every_key_has_one_row_that_is_found_again_however_often_the_table_grows(keys, capacity):
     table = Table(prior(factors=0), capacity=capacity)
@@ -95,7 +96,6 @@ def test_what_is_copied_does_not_change_with_the_table():
 ROWS = st.lists(st.tuples(KEYS, st.integers(-8, 8).map(lambda n: n / 4)), max_size=60)
 
 
-@settings(deadline=None)  # numba loads its kernels at the first call
 @given(ROWS, st.integers(1, 30), st.lists(st.booleans(), min_size=60, max_size=60), st.randoms())
 def test_the_digest_knows_content_only(rows, capacity, settles, random):
     """Not the order of rows, not the capacity, not the path, not when the table was settled."""
@@ -114,10 +114,11 @@ def test_the_digest_knows_content_only(rows, capacity, settles, random):
     assert one.settle() == other.settle(), "settling again changes nothing"
 
 
-@settings(deadline=None)  # numba loads its kernels at the first call
 @given(ROWS.filter(bool), st.integers(0, 31), st.data())
 def test_the_digest_knows_every_bit(rows, bit, data):
+    """Of the rows of one shard alone; `test_what_the_shards_share_is_not_in_the_digest` is of the others."""
     table = Table(prior())
+    rows = [(key & ~int(SHARED), value) for key, value in rows]
     for key, value in rows:
         table.put(row_of(key, value))
     before = table.settle()
@@ -135,6 +136,18 @@ def test_the_digest_knows_every_bit(rows, bit, data):
     later = Rows(keys=changed.keys, seen=changed.seen + 1, parameters=victim.parameters[[number]])
     table.put(later)
     assert table.settle() != before
+
+
+@given(ROWS, ROWS)
+def test_what_the_shards_share_is_not_in_the_digest(local, shared):
+    """Of those rows the ledger of what this shard has added is digested: what they are depends on its peers."""
+    alone, both = Table(prior()), Table(prior())
+    for key, value in local:
+        for table in (alone, both):
+            table.put(row_of(key & ~int(SHARED), value))
+    for key, value in shared:
+        both.put(row_of(key | int(SHARED), value))
+    assert alone.settle() == both.settle()
 
 
 @pytest.mark.parametrize("factors", [0, 1, 2, 16])

@@ -44,7 +44,7 @@ def test_labels_come_from_a_closed_list(registry, metrics):
     for family in registry.collect():
         for sample in family.samples:
             if family.name != "headrace_build":
-                assert set(sample.labels) <= {"shard", "reason", "stage", "outcome", "kind", "le"}
+                assert set(sample.labels) <= {"shard", "peer", "reason", "stage", "outcome", "kind", "direction", "le"}
 
 
 @pytest.mark.usefixtures("metrics")
@@ -59,9 +59,11 @@ def test_a_shard_that_is_given_up_takes_its_gauges_but_not_its_counters(registry
         metrics.events.labels(shard).inc(7)
         metrics.snapshot_version.labels(shard).set(3)
         metrics.table_bytes.labels(shard).set(3)
+        metrics.merge_distance.labels(shard).set(0.5)
     metrics.forget_shard(1)
     assert registry.get_sample_value("headrace_snapshot_version", {"shard": "1"}) is None
     assert registry.get_sample_value("headrace_table_bytes", {"shard": "1"}) is None
+    assert registry.get_sample_value("headrace_merge_distance", {"shard": "1"}) is None
     assert registry.get_sample_value("headrace_snapshot_version", {"shard": "0"}) == 3
     assert registry.get_sample_value("headrace_events_total", {"shard": "1"}) == 7
     metrics.forget_shard(99)  # one that was never shown is no error

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -109,7 +109,6 @@ def test_shards_add_up():
     assert one.events == 900, "adding changes neither"
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=10))
 def test_batches_do_not_change_a_bit(sizes):
     predictions, labels, weights = planted(sum(sizes), len(sizes))

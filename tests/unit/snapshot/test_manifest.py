@@ -2,12 +2,14 @@
 
 import pytest
 
-from tests.support.lineage import Writer, learning_of
+from tests.support.lineage import Writer, events, learning_of, versions
 from worker.config import Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.snapshot.lineage import require_same_learning
-from worker.snapshot.manifest import Manifest, describe, differences
+from worker.snapshot.manifest import Manifest, Peer, describe, differences
 from worker.snapshot.manifest import learning_of as settings_of
+from worker.snapshot.records import Kind, decode_contribution
+from worker.snapshot.sealing import Folding
 
 
 def first_manifest() -> Manifest:
@@ -24,9 +26,24 @@ def test_a_manifest_says_what_was_learned_and_how():
     assert (manifest.version, manifest.parent, manifest.parent_chain) == (1, 0, "")
     assert manifest.input.model_dump() == {"topic": "interactions", "partition": 0, "next_offset": 50}
     assert manifest.state.events == 50
-    assert manifest.peers == {}
+    assert (manifest.peers, manifest.state.view) == ({}, ""), "of shards that are not merged"
+    assert manifest.began == 1, "the first version is a base"
     assert settings_of(manifest) == learning_of()
-    assert [base.model_dump() for base in manifest.bases] == [{"version": 1, "completed": 1, "offset": 0}]
+    bases = [base.model_dump() for base in manifest.bases]
+    assert bases == [{"version": 1, "completed": 1, "offset": 0, "peers": {}}]
+
+
+def test_a_manifest_of_merged_shards_names_what_was_folded_in():
+    one, other = (Writer(learning_of(merge=True), shard) for shard in (0, 1))
+    one.advance()
+    peer = Peer(version=1, offset=one.next_offset)
+    (contribution,) = versions(one.log, one.learning)[0].of_kind(Kind.CONTRIBUTION)
+    folding = Folding(shard=0, peer=peer, contribution=decode_contribution(contribution.value, 4))
+    other.learn(events(50, 7))
+    manifest = Manifest.decode(other.commit([folding]).encode())
+    assert manifest.peers == {0: peer}
+    assert manifest.state.view == other.state.view() != one.manifests[0].state.view
+    assert len(manifest.state.view) == 16
 
 
 def test_a_manifest_is_read_as_it_was_written():
@@ -53,6 +70,7 @@ def test_what_is_no_manifest_is_refused(value):
     [
         (changed(learning_of(), "model", factors=8), "model.factors: published 4, configured 8"),
         (changed(learning_of(), "model", seed=1), "model.seed: published 0, configured 1"),
+        (changed(learning_of(), "model", merge=True), "model.merge: published False, configured True"),
         (changed(learning_of(), "model", loss="squared"), "model.loss: published 'logistic', configured 'squared'"),
         (changed(learning_of(), "events", label="click"), "events.label: published 'label', configured 'click'"),
         (

@@ -1,25 +1,33 @@
 """Records: what goes in comes out, bit for bit; what was changed on the way is found out."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
-from worker.model.table import FACTORS, NEVER, Rows
+from worker.model.forgetting import NEVER
+from worker.model.ledger import Contribution
+from worker.model.table import FACTORS, Rows
 from worker.snapshot.records import (
     FORMAT,
     Kind,
     Record,
     checksum,
     decode,
+    decode_contribution,
+    decode_ledger,
     decode_rows,
     encode,
+    encode_contribution,
+    encode_ledger,
     encode_rows,
+    entry_bytes,
     read,
     row_bytes,
     rows_per_record,
@@ -47,7 +55,6 @@ def same(one: Rows, other: Rows) -> bool:
     )
 
 
-@settings(deadline=None)
 @given(some_rows())
 def test_rows_come_back_bit_for_bit(rows):
     factors = rows.parameters.shape[1] - FACTORS
@@ -55,6 +62,53 @@ def test_rows_come_back_bit_for_bit(rows):
     assert same(rows, back)
     assert back.keys.dtype == np.uint64
     assert back.parameters.dtype == np.float32
+
+
+@st.composite
+def some_contributions(draw, n: int, width: int) -> Contribution:
+    times = st.one_of(st.just(int(NEVER)), st.integers(-(2**62), 2**62))
+    return Contribution(
+        keys=draw(arrays.arrays(np.uint64, n)),
+        seen=np.array(draw(st.lists(times, min_size=n, max_size=n)), np.int64),
+        amounts=draw(arrays.arrays(np.int64, (n, width))),
+    )
+
+
+def equal(one: Contribution, other: Contribution) -> bool:
+    return all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in ("keys", "seen", "amounts"))
+
+
+@given(st.data(), st.integers(0, 20), st.sampled_from([0, 1, 4, 16]))
+def test_contributions_and_ledgers_come_back_to_the_unit(data, n, factors):
+    own, merged = (data.draw(some_contributions(n, FACTORS + factors)) for _ in range(2))
+    assert equal(decode_contribution(encode_contribution(own), factors), own)
+    back = decode_ledger(encode_ledger(replace(own, keys=merged.keys), merged), factors)
+    assert equal(back[0], replace(own, keys=merged.keys))
+    assert equal(back[1], merged)
+
+
+def test_contributions_and_ledgers_are_arrow_streams_that_say_what_they_are():
+    contribution = Contribution(
+        keys=np.array([1], np.uint64), seen=np.array([NEVER]), amounts=np.array([[1, 2, 3, 4]], np.int64)
+    )
+    time, amounts = pa.timestamp("ms", "UTC"), pa.list_(pa.int64(), 4)
+    table = pa.ipc.open_stream(encode_contribution(contribution)).read_all()
+    assert table.schema == pa.schema([("key", pa.uint64()), ("seen", time), ("amounts", amounts)])
+    assert table.to_pylist() == [{"key": 1, "seen": None, "amounts": [1, 2, 3, 4]}]
+    table = pa.ipc.open_stream(encode_ledger(contribution, contribution)).read_all()
+    assert table.schema == pa.schema(
+        [("key", pa.uint64()), ("seen", time), ("own_seen", time), ("own", amounts), ("merged", amounts)]
+    )
+
+
+def test_a_contribution_of_another_size_is_refused():
+    contribution = Contribution(
+        keys=np.zeros(1, np.uint64), seen=np.zeros(1, np.int64), amounts=np.zeros((1, 7), np.int64)
+    )
+    with pytest.raises(IncompatibleDataError, match="as amounts, not 11 integers"):
+        decode_contribution(encode_contribution(contribution), 8)
+    with pytest.raises(IncompatibleDataError, match="as own, not 11 integers"):
+        decode_ledger(encode_ledger(contribution, contribution), 8)
 
 
 def test_rows_are_an_arrow_stream_that_says_what_it_is():
@@ -68,6 +122,7 @@ def test_rows_are_an_arrow_stream_that_says_what_it_is():
         [
             ("key", pa.uint64()),
             ("seen", pa.timestamp("ms", "UTC")),
+            ("route", pa.int64()),
             ("weight", pa.float32()),
             ("weight_precision", pa.float32()),
             ("factor_precision", pa.float32()),
@@ -94,21 +149,38 @@ def test_pieces_are_the_whole(n, per_record):
 @pytest.mark.parametrize("factors", [0, 16, 256])
 @pytest.mark.parametrize("limit", [16_384, 1_048_588])
 def test_a_record_of_as_many_rows_as_are_promised_stays_below_the_limit(factors, limit):
-    n = rows_per_record(factors, limit)
+    n = rows_per_record(row_bytes(factors), limit)
     rows = Rows(
         keys=np.arange(n, dtype=np.uint64),
         seen=np.where(np.arange(n) % 2, NEVER, 0),
         parameters=np.ones((n, FACTORS + factors), np.float32),
     )
-    record = record_of(Kind.ROWS, encode_rows(rows))
-    headers = sum(len(name) + len(value) + 10 for name, value in record.headers)
-    assert len(record.value) + len(record.key) + headers + 100 <= limit
+    assert size(record_of(Kind.ROWS, encode_rows(rows))) <= limit
     assert (n + 1) * row_bytes(factors) + 8_192 > limit, "and it is not wasted"
+
+
+@pytest.mark.parametrize("factors", [0, 16, 256])
+@pytest.mark.parametrize("limit", [16_384, 1_048_588])
+def test_a_record_of_as_many_entries_as_are_promised_stays_below_the_limit(factors, limit):
+    n = rows_per_record(entry_bytes(factors), limit)
+    entries = Contribution(
+        keys=np.arange(n, dtype=np.uint64),
+        seen=np.where(np.arange(n) % 2, NEVER, 0),
+        amounts=np.ones((n, FACTORS + factors), np.int64),
+    )
+    assert size(record_of(Kind.LEDGER, encode_ledger(entries, entries))) <= limit
+    assert size(record_of(Kind.CONTRIBUTION, encode_contribution(entries))) <= limit
+    assert (n + 1) * entry_bytes(factors) + 8_192 > limit, "and a ledger does not waste it"
+
+
+def size(record: Record) -> int:
+    headers = sum(len(name) + len(value) + 10 for name, value in record.headers)
+    return len(record.value) + len(record.key) + headers + 100
 
 
 def test_a_topic_whose_records_hold_no_row_is_refused():
     with pytest.raises(IncompatibleDataError, match=r"max\.message\.bytes = 9000 .* raise it"):
-        rows_per_record(256, 9_000)
+        rows_per_record(row_bytes(256), 9_000)
 
 
 def record_of(kind: Kind, value: bytes, **changes) -> Record:

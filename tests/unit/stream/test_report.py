@@ -1,0 +1,91 @@
+"""What commits of merged shards tell the metrics."""
+
+import pytest
+from confluent_kafka import Consumer
+from prometheus_client import CollectorRegistry
+
+from tests.support.lineage import Writer, events, learning_of, versions
+from worker.observe.metrics import WorkerMetrics
+from worker.snapshot.records import entry_bytes
+from worker.snapshot.sealing import Folding
+from worker.stream.contributions import folding_of
+from worker.stream.held import Behind
+from worker.stream.owned import Owned
+from worker.stream.report import Report
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def report(registry):
+    consumer = Consumer({"bootstrap.servers": "[::1]:1", "group.id": "g", "log_level": 0})
+    yield Report(WorkerMetrics(registry), consumer, "topic")
+    consumer.close()
+
+
+def commit(report: Report, writer: Writer, foldings: list[Folding]) -> None:
+    report.began(writer.state, 0.0)
+    owned = Owned(state=writer.state, committed_offset=0)
+    sealed = writer.seal(foldings)
+    sealed.close(0, 0)
+    manifest = sealed.settle()
+    owned.folded = sealed.folded
+    report.committed([owned], [manifest], 0.0)
+
+
+def exchanged(registry, what: str) -> dict[str, float | None]:
+    name = f"headrace_exchanged_{what}_total"
+    return {
+        direction: registry.get_sample_value(name, {"shard": "0", "direction": direction})
+        for direction in ("published", "folded")
+    }
+
+
+def test_a_commit_tells_what_was_exchanged(registry, report):
+    # Given another shard that has added something
+    learning = learning_of(merge=True)
+    other, writer = Writer(learning, shard=1), Writer(learning)
+    other.advance(200)
+    folding = folding_of(versions(other.log, learning, shard=1)[0], 4)
+    # When one commits and folds that in
+    writer.learn(events(50, 3))
+    commit(report, writer, [folding])
+    # Then it is told what was published and what was folded in
+    published = len(writer.state.model.shared.own)
+    assert exchanged(registry, "rows") == {"published": published, "folded": len(folding.contribution)}
+    size = exchanged(registry, "bytes")
+    assert size["folded"] == len(folding.contribution) * entry_bytes(4)
+    assert size["published"] > published * entry_bytes(4) / 2
+    assert registry.get_sample_value("headrace_merge_distance", {"shard": "0"}) > 0
+
+
+def test_a_commit_that_folds_nothing_in_leaves_the_distance_as_it_was(registry, report):
+    writer = Writer(learning_of(merge=True))
+    writer.learn(events(50, 3))
+    commit(report, writer, [])
+    assert exchanged(registry, "rows")["folded"] == 0
+    assert registry.get_sample_value("headrace_merge_distance", {"shard": "0"}) is None
+
+
+def test_shards_that_are_not_merged_exchange_nothing(registry, report):
+    writer = Writer()
+    writer.learn(events(50, 3))
+    commit(report, writer, [])
+    assert exchanged(registry, "rows") == {"published": None, "folded": None}
+
+
+def test_a_peer_that_nobody_here_can_be_behind_is_told_no_more(registry, report):
+    def told(peer: str) -> tuple[float | None, float | None]:
+        return tuple(
+            registry.get_sample_value(f"headrace_peer_{what}_behind", {"peer": peer}) for what in ("events", "seconds")
+        )
+
+    report.behind({0: Behind(events=3, seconds=0.5), 1: Behind(events=0, seconds=0)})
+    assert (told("0"), told("1")) == ((3, 0.5), (0, 0))
+    report.behind({1: Behind(events=2, seconds=1)})
+    assert (told("0"), told("1")) == ((None, None), (2, 1))
+    report.behind({})
+    assert told("1") == (None, None)

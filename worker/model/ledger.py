@@ -1,0 +1,201 @@
+"""Ledgers: what shards have added to the rows that they share, in exact integers.
+
+The amounts are natural parameters (precision, precision times mean) in units of 2^-32, as 64-bit integers: a sum of
+integers is the same whoever adds it up and in whichever order, so every reader that knows the same versions of all
+shards holds the same row to the bit, and whether it added version by version or from a base makes no difference.
+Floating-point sums have none of this.
+
+Where the past is forgotten, a contribution says as of which tick it counts. What it has faded since the last whole
+half-life is put on top of its amounts (the forward decay of Cormode et al., 2009), so all that was added within the
+same half-life adds up as it is, and a half-life later every amount of a ledger is halved: shifted by one bit. The
+lowest 12 bits of a new contribution are zeros, so what comes from shards that lag behind by up to 12 half-lives adds up
+to the same bits, early or late.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from worker.model.arithmetic import mix
+from worker.model.forgetting import NEVER, TICKS
+
+UNIT = 2.0**-32  # of an amount
+SPARE_BITS = 12  # of an amount that fades: so many half-lives a shard may lag behind the others
+_MISSING = np.int32(-1)
+GONE = 63  # halvings that leave nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """What was added to some shared rows, in units of 2^-32 of their natural parameters.
+
+    `amounts` [n, 3 + K]: weight times its precision, the weight's precision, the factors' precision, and each factor
+    times that.
+    """
+
+    keys: NDArray[np.uint64]  # [n]
+    seen: NDArray[np.int64]  # [n] event time of the last update, milliseconds since 1970
+    amounts: NDArray[np.int64]  # [n, 3 + K]
+    tick: int = 0  # as of which they count; 0 where nothing is forgotten
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.keys)
+
+    def __neg__(self) -> "Contribution":
+        """Give what takes it back."""
+        return replace(self, amounts=-self.amounts)
+
+    def __getitem__(self, which: slice) -> "Contribution":
+        """Take some of them."""
+        return replace(self, keys=self.keys[which], seen=self.seen[which], amounts=self.amounts[which])
+
+
+class Ledger:
+    """Amounts by key: of one shard, or of all that are known; as of the latest tick of what was added."""
+
+    def __init__(self, width: int, capacity: int = 1024) -> None:
+        self.size = 0
+        self.tick: int | None = None  # before the first contribution
+        self.keys = np.zeros(capacity, np.uint64)
+        self.seen = np.full(capacity, NEVER)
+        self.amounts = np.zeros((capacity, width), np.int64)
+        self._slots = np.full(_slots_for(capacity), _MISSING)
+        self._digest = np.zeros(1, np.uint64)
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return self.size
+
+    @property
+    def digest(self) -> int:
+        """Digest of all amounts, whatever their order; a row of zeros counts as none."""
+        return int(_dated(self._digest[0], self.tick or 0))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.keys.nbytes + self.seen.nbytes + self.amounts.nbytes + self._slots.nbytes
+
+    def add(self, contribution: Contribution) -> None:
+        """Add amounts to their rows, as of the later of both ticks."""
+        if not len(contribution):
+            return
+        self._advance(contribution.tick)
+        late = (self.tick or 0) // TICKS - contribution.tick // TICKS
+        done = 0
+        while done < len(contribution.keys):
+            if self.size == len(self.keys):
+                self._grow()
+            done, self.size = _add(
+                contribution.keys, contribution.seen, contribution.amounts, min(late, GONE), done,
+                self.keys, self.seen, self.size, self.amounts, self._slots, self._digest,
+            )  # fmt: skip
+
+    def get(self, keys: NDArray[np.uint64]) -> Contribution:
+        """Copy what was added to each key; zero where nothing was."""
+        seen, found = np.full(len(keys), NEVER), np.zeros((len(keys), self.amounts.shape[1]), np.int64)
+        _get(keys, seen, found, self.keys, self.seen, self.amounts, self._slots)
+        return Contribution(keys=keys, seen=seen, amounts=found, tick=self.tick or 0)
+
+    def all(self) -> Contribution:
+        """Copy everything."""
+        held = slice(0, self.size)
+        return Contribution(
+            keys=self.keys[held].copy(),
+            seen=self.seen[held].copy(),
+            amounts=self.amounts[held].copy(),
+            tick=self.tick or 0,
+        )
+
+    def _advance(self, tick: int) -> None:
+        """Halve all amounts for every whole half-life that has gone by."""
+        if self.tick is not None and tick > self.tick:
+            halvings = tick // TICKS - self.tick // TICKS
+            if halvings:
+                _halve(self.keys, self.seen, self.amounts, self.size, min(halvings, GONE), self._digest)
+        self.tick = tick if self.tick is None else max(self.tick, tick)
+
+    def _grow(self) -> None:
+        capacity = 2 * len(self.keys)
+        self.keys = np.concatenate([self.keys, np.zeros(capacity - self.size, np.uint64)])
+        self.seen = np.concatenate([self.seen, np.full(capacity - self.size, NEVER)])
+        self.amounts = np.concatenate([self.amounts, np.zeros((capacity - self.size, self.amounts.shape[1]), np.int64)])
+        self._slots = np.full(_slots_for(capacity), _MISSING)
+        _index(self.keys, self.size, self._slots)
+
+
+def _slots_for(capacity: int) -> int:
+    return 1 << (capacity * 4 // 3).bit_length()
+
+
+@njit(cache=True, nogil=True)
+def _find(key, keys, slots):
+    mask = np.uint64(len(slots) - 1)
+    slot = key & mask
+    while slots[slot] != _MISSING and keys[slots[slot]] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def _index(keys, size, slots):
+    for row in range(size):
+        slots[_find(keys[row], keys, slots)] = np.int32(row)
+
+
+@njit(cache=True, nogil=True)
+def _hash(key, seen, amounts):
+    state = mix(np.uint64(seen))
+    some = False
+    for amount in amounts:
+        some = some or amount != 0
+        state = mix((state ^ np.uint64(amount)) + key)
+    return state if some else np.uint64(0)
+
+
+@njit(cache=True, nogil=True)
+def _add(more, times, by, late, done, keys, seen, size, amounts, slots, digest):
+    while done < len(more):
+        key = more[done]
+        slot = _find(key, keys, slots)
+        row = slots[slot]
+        if row == _MISSING:
+            if size == len(keys):
+                break
+            row = np.int32(size)
+            size += 1
+            slots[slot] = row
+            keys[row] = key
+        digest[0] -= _hash(key, seen[row], amounts[row])
+        seen[row] = max(seen[row], times[done])
+        for k in range(amounts.shape[1]):
+            amounts[row, k] += by[done, k] >> late
+        digest[0] += _hash(key, seen[row], amounts[row])
+        done += 1
+    return done, size
+
+
+@njit(cache=True, nogil=True)
+def _halve(keys, seen, amounts, size, times, digest):
+    for row in range(size):
+        digest[0] -= _hash(keys[row], seen[row], amounts[row])
+        for k in range(amounts.shape[1]):
+            amounts[row, k] >>= times
+        digest[0] += _hash(keys[row], seen[row], amounts[row])
+
+
+@njit(cache=True, nogil=True)
+def _dated(digest, tick):
+    return mix(digest ^ np.uint64(tick)) if tick else digest
+
+
+@njit(cache=True, nogil=True)
+def _get(wanted, times, found, keys, seen, amounts, slots):
+    for i in range(len(wanted)):
+        row = slots[_find(wanted[i], keys, slots)]
+        if row != _MISSING:
+            found[i] = amounts[row]
+            times[i] = seen[row]

@@ -1,0 +1,218 @@
+"""What a shard learns of rows that all shards share, as contributions; and those rows, made from all contributions.
+
+Gaussian posteriors multiply: precisions add, and so do precision-weighted means (Broderick et al., *Streaming
+Variational Bayes*, 2013). A shared row is its prior plus what every shard has added, in these natural parameters.
+
+Shards that learn side by side do not see one another's steps. Where each of them goes most of the way to the same
+optimum (a row that all of them see, and of which little is known yet), the sum of their steps goes past it, as many
+times as there are shards, and 32 of them diverge. So a shard learns on from the sum of all means, but holds it no more
+precise than twice what it would know alone: it takes larger steps, as if its peers had seen what it sees, and adds
+them with the smaller precision that it took them with. Then all shards together overshoot twice at most, which
+converges, and as precisions add as before, no evidence is lost. In consensus Monte Carlo (Scott et al., 2016) every
+shard starts from its share of the prior for the same reason; there nothing overshoots, but a shard predicts worse
+between merges.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from worker.model.arithmetic import mix, normal
+from worker.model.batch import SHARED
+from worker.model.forgetting import NEVER, TICKS, growth, left
+from worker.model.ledger import GONE, SPARE_BITS, UNIT, Contribution, Ledger
+from worker.model.table import FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
+
+# A row that is known as precisely as this learns on, and gets no more precise: so the sums of 500 shards that come this
+# far at once are 64-bit integers still. A weight has a standard deviation of 0.0005 by then.
+_LARGEST_PRECISION = 2.0**22
+_LARGEST_AMOUNT = 2.0**60
+_TRUST = 2.0  # how precise a shard holds a row at most, in what it would know alone; above 2 steps would not converge
+
+
+class Shared:
+    """The shared rows of one shard: what all shards added as far as it knows, and what it added itself.
+
+    The weights of the pairs of fields are shared too: they stand in the ledgers as rows without factors. What serves
+    the rows of all shards, and learns nothing, holds one ledger as both: then everything is its own.
+
+    Args:
+        prior: of the rows of the table.
+        pairs: how many pairs of fields there are.
+        pair_precision: of their weights, whose prior mean is 1.
+        fades: whether the past is forgotten.
+    """
+
+    def __init__(self, prior: Prior, pairs: int, pair_precision: float, *, fades: bool = False) -> None:
+        self.prior = prior
+        self._spare_bits = SPARE_BITS if fades else 0
+        self.pair_precision = pair_precision
+        self.pair_keys = np.array([_pair_key(number) for number in range(pairs)], np.uint64)
+        self.merged = Ledger(FACTORS + prior.factors)
+        self.own = Ledger(FACTORS + prior.factors)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.merged.nbytes + self.own.nbytes
+
+    @property
+    def tick(self) -> int:
+        """As of which tick the values count that are made from the ledger; `NEVER` before anything was added."""
+        return int(NEVER) if self.merged.tick is None else self.merged.tick
+
+    def contribute(
+        self,
+        rows: Rows,
+        pair_means: NDArray[np.float32],
+        pair_precisions: NDArray[np.float32],
+        now: int = 0,
+        counts: int = 0,
+    ) -> Contribution:
+        """Tell what learning has added since the values were last made from the ledger, and note it there.
+
+        Args:
+            rows: the shared rows that were touched, as they are now.
+            pair_means: [pairs] as they are now.
+            pair_precisions: [pairs] as they are now.
+            now: the tick of the pairs' values, and the latest of the rows'.
+            counts: as of which tick what was learned counts.
+        """
+        # Not against the sums, but against what they were rounded to: what all shards see of them would otherwise be
+        # taken for learned, by each of them.
+        tick, prior, scale, spare = max(now, self.tick), self.prior, growth(counts) / UNIT, self._spare_bits
+        amounts = _added(
+            rows.keys, rows.parameters, _ticks(rows.as_of, len(rows)), self.values(rows.keys), self.tick, tick,
+            np.uint64(prior.seed), prior.init_deviation, 0.0, prior.weight_precision, prior.factor_precision,
+            scale, spare,
+        )  # fmt: skip
+        pairs = _added(
+            self.pair_keys, _as_rows(pair_means, pair_precisions, amounts), _ticks(None, len(self.pair_keys)),
+            _as_rows(*self.pairs(), amounts), self.tick, tick,
+            np.uint64(0), 0.0, 1.0, self.pair_precision, 0.0,
+            scale, spare,
+        )  # fmt: skip
+        moved = np.flatnonzero(pairs.any(axis=1))
+        contribution = Contribution(
+            keys=np.concatenate([rows.keys, self.pair_keys[moved]]),
+            seen=np.concatenate([rows.seen, np.full(len(moved), NEVER)]),
+            amounts=np.concatenate([amounts, pairs[moved]]),
+            tick=counts,
+        )
+        self.merged.add(contribution)
+        self.own.add(contribution)
+        return contribution
+
+    def rows(self, keys: NDArray[np.uint64]) -> Rows:
+        """Make rows from the ledger: their prior, and all that was added. Keys of pairs are left out."""
+        keys = keys[~np.isin(keys, self.pair_keys)]
+        as_of = np.full(len(keys), self.tick) if self._spare_bits else None
+        return Rows(keys=keys, seen=self.merged.get(keys).seen, parameters=self.values(keys), as_of=as_of)
+
+    def pairs(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Make the pairs' weights [pairs] and their precisions [pairs] from the ledgers."""
+        unit = UNIT / growth(self.tick)
+        amounts = self.merged.get(self.pair_keys).amounts * unit
+        precisions = self.pair_precision + amounts[:, 1]
+        means = (self.pair_precision + amounts[:, 0]) / precisions
+        trusted = np.minimum(precisions, _TRUST * (self.pair_precision + self._own(self.pair_keys)[:, 1] * unit))
+        return means.astype(np.float32), trusted.astype(np.float32)
+
+    def values(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+        """Make parameters [n, 3 + K] from the ledgers."""
+        amounts, prior = self.merged.get(keys).amounts, self.prior
+        parameters = np.empty(amounts.shape, np.float32)
+        _fill(
+            keys, amounts, self._own(keys), UNIT / growth(self.tick), parameters,
+            np.uint64(prior.seed), prior.init_deviation, prior.weight_precision, prior.factor_precision,
+        )  # fmt: skip
+        return parameters
+
+    def _own(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Give what the shard itself has added, as of the tick of the sums."""
+        own = self.own.get(keys)
+        late = self.tick // TICKS - own.tick // TICKS if self.own.tick is not None else 0
+        return own.amounts >> min(late, GONE)
+
+
+def carried(shards: Sequence[Shared], width: int, *, fades: bool) -> Contribution:
+    """Give all that some shards have ever added, as one contribution of another shard.
+
+    Where the past is forgotten it is rounded to as many zero bits as every contribution has.
+    """
+    ledger = Ledger(width)
+    for shared in shards:
+        ledger.add(shared.own.all())
+    all_ = ledger.all()
+    half = np.int64(1 << (SPARE_BITS - 1))
+    return replace(all_, amounts=(all_.amounts + half) >> SPARE_BITS << SPARE_BITS) if fades else all_
+
+
+def _pair_key(number: int) -> np.uint64:
+    return np.uint64(mix(np.uint64(number + 1)) | SHARED)
+
+
+def _as_rows(
+    means: NDArray[np.float32], precisions: NDArray[np.float32], like: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    rows = np.zeros((len(means), like.shape[1]), np.float32)
+    rows[:, WEIGHT], rows[:, WEIGHT_PRECISION] = means, precisions
+    return rows
+
+
+def _ticks(as_of: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
+    return np.full(n, NEVER) if as_of is None else as_of
+
+
+@njit(cache=True, nogil=True)
+def _added(
+    keys, parameters, as_of, before, tick_before, tick, seed, deviation, weight, weight_precision, factor_precision,
+    scale, spare,
+):  # fmt: skip
+    """Give the natural parameters less those before, both faded up to a tick, scaled, with so many zero bits."""
+    amounts = np.empty(parameters.shape, np.int64)
+    scale = scale / np.float64(np.int64(1) << spare)
+    share_before = left(tick - tick_before) if tick_before != NEVER else 1.0
+    for i in range(len(keys)):
+        share = left(tick - as_of[i]) if as_of[i] != NEVER else 1.0
+        of_prior = share - share_before
+        new, old = _known(parameters[i, 1]) * share, _known(before[i, 1]) * share_before
+        mean = np.float64(parameters[i, 0]) * new - np.float64(before[i, 0]) * old
+        amounts[i, 0] = _units((mean - weight * weight_precision * of_prior) * scale, spare)
+        amounts[i, 1] = _units((new - old - weight_precision * of_prior) * scale, spare)
+        new, old = _known(parameters[i, 2]) * share, _known(before[i, 2]) * share_before
+        amounts[i, 2] = _units((new - old - factor_precision * of_prior) * scale, spare)
+        for k in range(parameters.shape[1] - 3):
+            mean = np.float64(parameters[i, 3 + k]) * new - np.float64(before[i, 3 + k]) * old
+            if of_prior != 0.0:
+                start = np.float64(np.float32(deviation * normal(keys[i], seed, k)))
+                mean -= start * factor_precision * of_prior
+            amounts[i, 3 + k] = _units(mean * scale, spare)
+    return amounts
+
+
+@njit(cache=True, nogil=True)
+def _known(precision):
+    return min(np.float64(precision), _LARGEST_PRECISION)
+
+
+@njit(cache=True, nogil=True)
+def _units(value, spare):
+    largest = _LARGEST_AMOUNT / np.float64(np.int64(1) << spare)
+    return np.int64(min(max(np.rint(value), -largest), largest)) << spare
+
+
+@njit(cache=True, nogil=True)
+def _fill(keys, amounts, own, unit, parameters, seed, deviation, weight_precision, factor_precision):
+    for i in range(len(keys)):
+        weight_now = weight_precision + amounts[i, 1] * unit
+        factor_now = factor_precision + amounts[i, 2] * unit
+        parameters[i, 0] = np.float32(amounts[i, 0] * unit / weight_now)
+        parameters[i, 1] = np.float32(min(weight_now, _TRUST * (weight_precision + own[i, 1] * unit)))
+        parameters[i, 2] = np.float32(min(factor_now, _TRUST * (factor_precision + own[i, 2] * unit)))
+        for k in range(parameters.shape[1] - 3):
+            before = np.float64(np.float32(deviation * normal(keys[i], seed, k))) * factor_precision
+            parameters[i, 3 + k] = np.float32((before + amounts[i, 3 + k] * unit) / factor_now)
