@@ -38,15 +38,16 @@ class Whole:
         if old is not None and old.model.shared is not None:
             changes.append(-old.model.shared.own.all())
         self._note(changes)
-        new.model.shared.merged = _Nothing(1)  # of what the shard knew of its peers a follower makes no use
+        # Of what the shard knew of its peers a follower makes no use.
+        new.model.shared.merged = _Nothing(new.model.shared.own.amounts.shape[1], capacity=1)
 
     def predict(self, local: Gaussian, entries: Entries) -> Scores:
         """Score entries with a shard's own rows and with the shared ones of all. The caller holds the lock."""
         if self._model.shared is None:
             return local.predict(entries)
-        parameters = local.gather(entries.keys)
-        of_all = (entries.keys & SHARED) != 0
-        parameters[of_all] = self._model.gather(entries.keys[of_all])
+        parameters = self._model.gather(entries.keys)
+        of_shard = (entries.keys & SHARED) == 0
+        parameters[of_shard] = local.gather(entries.keys[of_shard])
         return self._model.predict(entries, parameters)
 
     def _note(self, contributions: list[Contribution]) -> None:
