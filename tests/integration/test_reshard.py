@@ -20,6 +20,7 @@ from tests.support.stage import Stage, set_stage
 from tests.support.verdict import await_all_learned, last_manifests, require_one_chain
 from worker.events.partition import partition
 from worker.follow import Follower, Scores
+from worker.reshard import carry
 from worker.simulate import Planted
 from worker.simulate.encoding import encode
 
@@ -145,3 +146,37 @@ def test_a_model_grows_from_four_to_six_shards_under_load(
         assert sum(it.state.events for it in manifests.values()) == feed.sent
         require_one_chain(later)
         assert not any(worker.count("peers_trimmed") for worker in crew.workers)
+
+
+class InterruptedMoveError(Exception):
+    """Somebody has ended it."""
+
+
+def test_a_move_that_is_interrupted_shows_nothing_and_is_begun_anew(kafka: Broker, unique: str, tmp_path: Path) -> None:
+    # Given a model of four shards, and a topic that has grown to six partitions
+    stage = set_stage(kafka, unique, tmp_path, model={"merge": True})
+    feed, topic = KeyedFeed(stage), stage.config.events.topic
+    with Crew(stage, tmp_path) as crew:
+        feed.send(2_000)
+        crew.start()
+        left = await_all_learned(stage)
+        crew.workers[-1].leave()
+        assert crew.workers[-1].exit_code() == 0
+    stage.admin.create_partitions([NewPartitions(topic, 6)])[topic].result(30)
+    later, steps = grown(stage, tmp_path), []
+
+    def interrupt(rows: int) -> None:
+        steps.append(rows)
+        if len(steps) == 4 + 2:  # all were read, and two of the new shards written
+            raise InterruptedMoveError
+
+    # When it is interrupted while it writes
+    with pytest.raises(InterruptedMoveError):
+        carry(stage.config, later.config.model.topic, None, interrupt)
+    # Then nothing of it is to be seen, and the next try carries all
+    assert last_manifests(later) == {}
+    carry(stage.config, later.config.model.topic, None)
+    carried = last_manifests(later)
+    assert len(carried) == 6
+    assert {manifest.version for manifest in carried.values()} == {1}
+    assert sum(it.state.events for it in carried.values()) == sum(it.state.events for it in left.values()) == 2_000

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
 from worker.model.forgetting import NEVER, TICKS
+from worker.model.index import MISSING, fill, find, slots_for
 
 UNIT = 2.0**-32  # of an amount
 SPARE_BITS = 12  # of an amount that fades: so many half-lives a shard may lag behind the others
-_MISSING = np.int32(-1)
 GONE = 63  # halvings that leave nothing
 
 
@@ -62,7 +62,7 @@ class Ledger:
         self.keys = np.zeros(capacity, np.uint64)
         self.seen = np.full(capacity, NEVER)
         self.amounts = np.zeros((capacity, width), np.int64)
-        self._slots = np.full(_slots_for(capacity), _MISSING)
+        self._slots = slots_for(capacity)
         self._digest = np.zeros(1, np.uint64)
 
     def __len__(self) -> int:
@@ -123,27 +123,8 @@ class Ledger:
         self.keys = np.concatenate([self.keys, np.zeros(capacity - self.size, np.uint64)])
         self.seen = np.concatenate([self.seen, np.full(capacity - self.size, NEVER)])
         self.amounts = np.concatenate([self.amounts, np.zeros((capacity - self.size, self.amounts.shape[1]), np.int64)])
-        self._slots = np.full(_slots_for(capacity), _MISSING)
-        _index(self.keys, self.size, self._slots)
-
-
-def _slots_for(capacity: int) -> int:
-    return 1 << (capacity * 4 // 3).bit_length()
-
-
-@njit(cache=True, nogil=True)
-def _find(key, keys, slots):
-    mask = np.uint64(len(slots) - 1)
-    slot = key & mask
-    while slots[slot] != _MISSING and keys[slots[slot]] != key:
-        slot = (slot + np.uint64(1)) & mask
-    return slot
-
-
-@njit(cache=True, nogil=True)
-def _index(keys, size, slots):
-    for row in range(size):
-        slots[_find(keys[row], keys, slots)] = np.int32(row)
+        self._slots = slots_for(capacity)
+        fill(self.keys, self.size, self._slots)
 
 
 @njit(cache=True, nogil=True)
@@ -160,9 +141,9 @@ def _hash(key, seen, amounts):
 def _add(more, times, by, late, done, keys, seen, size, amounts, slots, digest):
     while done < len(more):
         key = more[done]
-        slot = _find(key, keys, slots)
+        slot = find(key, keys, slots)
         row = slots[slot]
-        if row == _MISSING:
+        if row == MISSING:
             if size == len(keys):
                 break
             row = np.int32(size)
@@ -195,7 +176,7 @@ def _dated(digest, tick):
 @njit(cache=True, nogil=True)
 def _get(wanted, times, found, keys, seen, amounts, slots):
     for i in range(len(wanted)):
-        row = slots[_find(wanted[i], keys, slots)]
-        if row != _MISSING:
+        row = slots[find(wanted[i], keys, slots)]
+        if row != MISSING:
             found[i] = amounts[row]
             times[i] = seen[row]

@@ -1,9 +1,9 @@
 """The collisionless table: one row of parameters per feature value seen, found by a 64-bit key.
 
-Rows stand densely in the order in which they were first seen; an open-addressing index of row numbers finds them
-(linear probing, at most three quarters full). The table also keeps a digest of its content, the sum modulo 2^64 of a
-hash of each row: it does not depend on the order of the rows, so that two tables that learned the same agree, however
-they came by it. A row leaves the sum when it is first touched after a commit and returns at the next one.
+Rows stand densely in the order in which they were first seen; an index of row numbers finds them (`index.py`). The
+table also keeps a digest of its content, the sum modulo 2^64 of a hash of each row: it does not depend on the order of
+the rows, so that two tables that learned the same agree, however they came by it. A row leaves the sum when it is first
+touched after a commit and returns at the next one.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from worker.model.arithmetic import mix, normal
 from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER, fade_row, left
+from worker.model.index import MISSING, fill, find, slots_for
 
 WEIGHT, WEIGHT_PRECISION, FACTOR_PRECISION, FACTORS = 0, 1, 2, 3  # columns of a row; from FACTORS on, K means
-_MISSING = np.int32(-1)
 _ANYWHERE = np.empty(0, np.int64)
 
 
@@ -69,7 +69,7 @@ class Table:
         self.routes = np.full(capacity, NOWHERE)
         self.parameters = np.zeros((capacity, FACTORS + prior.factors), np.float32)
         self._dirty = np.zeros(capacity, np.bool_)
-        self._slots = np.full(_slots_for(capacity), _MISSING)
+        self._slots = slots_for(capacity)
         self._touched = np.zeros(capacity, np.int32)
         self._touched_size = 0
         self._digest = np.zeros(1, np.uint64)
@@ -181,13 +181,10 @@ class Table:
         self.parameters = _longer(self.parameters, capacity, 0)
         self._dirty = _longer(self._dirty, capacity, False)
         self._touched = _longer(self._touched, capacity, 0)
-        if _slots_for(capacity) != len(self._slots):
-            self._slots = np.full(_slots_for(capacity), _MISSING)
-            _index(self.keys, self.size, self._slots)
-
-
-def _slots_for(capacity: int) -> int:
-    return 1 << (capacity * 4 // 3).bit_length()
+        slots = slots_for(capacity)
+        if len(slots) != len(self._slots):
+            self._slots = slots
+            fill(self.keys, self.size, self._slots)
 
 
 def _longer(array: NDArray, capacity: int, fill: object) -> NDArray:  # type: ignore[type-arg]  # any dtype, kept
@@ -195,16 +192,6 @@ def _longer(array: NDArray, capacity: int, fill: object) -> NDArray:  # type: ig
     longer[: len(array)] = array
     longer[len(array) :] = fill
     return longer
-
-
-@njit(cache=True, nogil=True)
-def _find(key, keys, slots):
-    """Give the slot where the key is, or the free one where it would go."""
-    mask = np.uint64(len(slots) - 1)
-    slot = key & mask
-    while slots[slot] != _MISSING and keys[slots[slot]] != key:
-        slot = (slot + np.uint64(1)) & mask
-    return slot
 
 
 @njit(cache=True, nogil=True)
@@ -238,9 +225,9 @@ def _touch(
     """Resolve keys from number `done` on, until all are or the table is full."""
     while done < len(wanted):
         key = wanted[done]
-        slot = _find(key, keys, slots)
+        slot = find(key, keys, slots)
         row = slots[slot]
-        if row == _MISSING:
+        if row == MISSING:
             if size == len(keys):
                 break
             row = np.int32(size)
@@ -266,8 +253,8 @@ def _gather(
     wanted, tick, found, keys, as_of, parameters, slots, seed, deviation, weight_precision, factor_precision
 ):  # fmt: skip
     for i in range(len(wanted)):
-        row = slots[_find(wanted[i], keys, slots)]
-        if row == _MISSING:
+        row = slots[find(wanted[i], keys, slots)]
+        if row == MISSING:
             _start(found[i], wanted[i], seed, deviation, weight_precision, factor_precision)
         else:
             found[i] = parameters[row]
@@ -279,7 +266,7 @@ def _gather(
 @njit(cache=True, nogil=True)
 def _places(wanted, places, keys, slots):
     for i in range(len(wanted)):
-        places[i] = slots[_find(wanted[i], keys, slots)]
+        places[i] = slots[find(wanted[i], keys, slots)]
 
 
 @njit(cache=True, nogil=True)
@@ -288,9 +275,3 @@ def _settle(keys, words, seen, as_of, dirty, touched, touched_size, digest):
         row = touched[i]
         digest[0] += _hash(keys[row], seen[row], as_of[row], words[row])
         dirty[row] = False
-
-
-@njit(cache=True, nogil=True)
-def _index(keys, size, slots):
-    for row in range(size):
-        slots[_find(keys[row], keys, slots)] = np.int32(row)

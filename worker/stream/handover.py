@@ -7,11 +7,12 @@ the next one; so trying again is always safe.
 import time
 from collections.abc import Callable, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.config import Config
 from worker.errors import BrokerUnreachableError, HeadraceError
 from worker.snapshot.manifest import Peer
+from worker.snapshot.records import Record
 from worker.snapshot.resharding import Moved
 from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.stream import client
@@ -75,34 +76,25 @@ def _others(moved: Sequence[Moved], one: Moved) -> list[Folding]:
 
 
 def _write(producer: Producer, topic: str, it: Moved, foldings: list[Folding], writing: Writing) -> int:
-    first: list[int] = []
-    lost: list[KafkaError] = []
-    shard = it.state.shard
+    reports: list[tuple[KafkaError | None, int]] = []
     sealed = Sealed(it.state, writing, foldings, it.contribution)
 
-    def note(error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            first.append(message.offset())
-        else:
-            lost.append(error)
-
-    written = 0
-    for number, record in enumerate([*sealed.data, None]):
-        if record is None:
-            producer.flush(_OPEN_SECONDS)
-            if lost or not first:
-                raise KafkaException(lost[0] if lost else KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-            record = sealed.close(min(first), time.time_ns() // 1_000_000)  # noqa: PLW2901 - the manifest is the last
+    def send(record: Record) -> int:
         while True:
             try:
                 producer.produce(
-                    topic, partition=shard, key=record.key, value=record.value, headers=record.headers,
-                    on_delivery=note if number == 0 else None,
+                    topic, partition=it.state.shard, key=record.key, value=record.value, headers=record.headers,
+                    on_delivery=lambda error, message: reports.append((error, message.offset())),
                 )  # fmt: skip
             except BufferError:  # the queue is full: let some of it be delivered
                 producer.poll(0.1)
             else:
-                break
-        written += len(record.value)
+                return len(record.value)
+
+    written = sum(send(record) for record in sealed.data)
     producer.flush(_OPEN_SECONDS)
+    errors = [error for error, _ in reports if error is not None]
+    if errors or len(reports) < len(sealed.data):
+        raise KafkaException(errors[0] if errors else KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+    written += send(sealed.close(min(offset for _, offset in reports), time.time_ns() // 1_000_000))
     return written
