@@ -5,8 +5,8 @@
   without Kafka. The shards merge at the same moment, and see all of one another then (tests/bench/lockstep.py). Second
   half of the stream only.
 - `simulated_drift_16x1000_percent`: the same, where three in ten items get another bias at half time: what follows
-  counts. Both sides forget with the same half-life, of two million events: of 500, 1,000 and 2,000 s the one with
-  which one shard predicts best.
+  counts. Both sides forget with the same half-life, of two million events, with which one shard predicts best there.
+  `simulated_drift_16x1000_500s_percent`: of 500,000 events.
 - `simulated_contexts_64x1000_percent`: the same on what `headrace simulate` sends, with three contexts of 6, 24 and 60
   values, which every shard sees all the time: where shards move the same rows in parallel, sums are apt to overshoot.
 - `isolated`, by the number of shards: the same as `simulated`, but the shards never merge.
@@ -37,7 +37,10 @@ MERGES = ((8, 10_000), (16, 10_000), (8, 1_000), (16, 1_000), (64, 1_000))
 ISOLATED = (16, 64)
 PARTITIONS = 8
 RUNS = 3
-_HALF_LIFE = "2000s"  # of event time, 1,000 events a second
+_HALF_LIVES = {  # of event time, 1,000 events a second
+    "simulated_drift_16x1000_percent": "2000s",
+    "simulated_drift_16x1000_500s_percent": "500s",
+}
 _CONTEXTS = ("user", "item", "hour", "device", "slot")
 _MOVIELENS = Path("build/bench/movielens.jsonl")
 
@@ -61,10 +64,13 @@ def _simulated() -> dict[str, Any]:
 
 
 def _drift() -> dict[str, Any]:
-    learning, stream, half = _learning(*FEATURES, half_life=_HALF_LIFE), draw(drift=True).stream(), EVENTS // 2
-    whole = _told("simulated drift, one shard", log_loss(stream, learning, 1, every=None, start=half))
-    loss = log_loss(stream, learning, 16, every=1_000, start=half)
-    return {"simulated_drift_16x1000_percent": _percent("simulated drift 16x1000", loss, whole)}
+    stream, half, found = draw(drift=True).stream(), EVENTS // 2, {}
+    for name, half_life in _HALF_LIVES.items():
+        learning = _learning(*FEATURES, half_life=half_life)
+        whole = _told(f"simulated drift, {half_life}, one shard", log_loss(stream, learning, 1, every=None, start=half))
+        loss = log_loss(stream, learning, 16, every=1_000, start=half)
+        found[name] = _percent(f"simulated drift, {half_life}, 16x1000", loss, whole)
+    return found
 
 
 def _contexts() -> dict[str, Any]:

@@ -4,13 +4,13 @@ Gaussian posteriors multiply: precisions add, and so do precision-weighted means
 Variational Bayes*, 2013). A shared row is its prior plus what every shard has added, in these natural parameters.
 
 Shards that learn side by side do not see one another's steps. Where each of them goes most of the way to the same
-optimum (a row that all of them see, and of which little is known yet), the sum of their steps goes past it, as many
-times as there are shards, and 32 of them diverge. So a shard learns on from the sum of all means, but holds it no more
-precise than twice what it would know alone: it takes larger steps, as if its peers had seen what it sees, and adds
-them with the smaller precision that it took them with. Then all shards together overshoot twice at most, which
+optimum (a row that all of them see, and of which little is known yet), the sum of their steps goes past it, up to as
+many times as there are shards, and many of them diverge. So a shard learns on from the sum of all means, but holds it
+no more precise than twice what it would know alone: it takes larger steps, as if its peers had seen what it sees, and
+adds them with the smaller precision that it took them with. Then all shards together overshoot twice at most, which
 converges, and as precisions add as before, no evidence is lost. In consensus Monte Carlo (Scott et al., 2016) every
-shard starts from its share of the prior for the same reason; there nothing overshoots, but a shard predicts worse
-between merges.
+shard starts from its share of the prior for the same reason: once what it would know alone, in these terms, where
+nothing overshoots and the steps between two merges are larger still.
 """
 
 from collections.abc import Sequence
