@@ -71,7 +71,8 @@ def run(config: Config) -> None:
         loop = Loop(
             config=config,
             consumer=consumer,
-            transactions=Transactions(config, producer, consumer, writing, held, wall=_wall, clock=time.monotonic),
+            transactions=Transactions(config, producer, wall=_wall, clock=time.monotonic),
+            writing=writing,
             partitions=required.partitions,
             held=held,
             trimmer=Trimmer(admin, config.model.topic),

@@ -17,6 +17,8 @@ REBALANCES: Final = ("assigned", "revoked", "lost")
 
 # From a commit on an idle loopback broker (milliseconds) to the default transaction timeout and beyond.
 COMMIT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# From a few rows to a million that moved.
+COMMIT_STOPPED_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 # From an empty shard to gigabytes of rows.
 RESTORE_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
@@ -62,6 +64,12 @@ class WorkerMetrics:
             "headrace_commit_seconds",
             "From the begin of a commit to its acknowledgement",
             buckets=COMMIT_SECONDS,
+            registry=registry,
+        )
+        self.commit_stopped_seconds = Histogram(
+            "headrace_commit_stopped_seconds",
+            "For how long learning stood still while versions were copied out",
+            buckets=COMMIT_STOPPED_SECONDS,
             registry=registry,
         )
         self.snapshot_bytes = counter("snapshot_bytes", "Bytes published to the model topic", "shard", "kind")

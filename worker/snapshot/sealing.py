@@ -11,6 +11,7 @@ and every contribution from that version on comes on top.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from worker.config import Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.model.batch import SHARED
 from worker.model.ledger import Contribution
-from worker.model.table import WEIGHT, WEIGHT_PRECISION
+from worker.model.table import WEIGHT, WEIGHT_PRECISION, Rows
 from worker.snapshot.contents import pair_columns, progress_columns
 from worker.snapshot.manifest import Base, Input, Manifest, Peer, RecordSum, State, describe
 from worker.snapshot.records import (
@@ -72,7 +73,11 @@ class Folded:
 
 
 class Sealed:
-    """The next version of a shard, written down but not yet committed.
+    """The next version of a shard, on its way: copied out of the state, then written down, then committed.
+
+    Making it takes what the version says out of the state, and no longer than copying that takes: learning can go on
+    as soon as it is made. Encoding (`data`, `close`) needs nothing of the state but what only `settle` changes, so it
+    may happen in another thread; the next version is sealed after this one is settled.
 
     The data records go first; the manifest closes them. Where the version starts a base, the manifest names the offset
     of the first data record, so that has to be known by then.
@@ -101,8 +106,6 @@ class Sealed:
         self._state, self._writing = state, writing
         self._row_bytes = row_bytes(writing.learning.model.factors, fades=state.model.clock.runs)
         self.version = state.version + 1
-        self.data: list[Record] = []
-        self._rows: list[int] = []
         touched = state.model.table.touched()
         if not (np.isfinite(touched.parameters).all() and np.isfinite(state.model.pair_means).all()):
             raise CorruptSnapshotError(
@@ -110,21 +113,60 @@ class Sealed:
             )
         self._sweep: Sweep | None = state.sweep
         self._begin_base()
-        local, contribution = state.model.boundary() if carried is None else state.model.take_over(carried)
-        self._fold(contribution, foldings)
-        self._digest, self._view = state.digest(), state.view()
-
-        factors, limit = writing.learning.model.factors, writing.record_limit_bytes
-        self._add(Kind.PROGRESS, encode(progress_columns(state.progress)), 0)
-        if contribution is None:
-            self._add(Kind.PAIRS, encode(pair_columns(state)), 0)
-        else:
-            for some in split(contribution, rows_per_record(entry_bytes(factors), limit)):
-                self._add(Kind.CONTRIBUTION, encode_contribution(some), len(some))
-        for piece in split(local, rows_per_record(self._row_bytes, limit)):
-            self._add(Kind.ROWS, encode_rows(piece), len(piece))
-        self._add_base_part()
+        self._local, self._contribution = state.model.boundary() if carried is None else state.model.take_over(carried)
+        self._fold(self._contribution, foldings)
+        self._base_rows, self._base_entries = self._take_base_part()
+        self._pairs = pair_columns(state) if self._contribution is None else None
+        self.progress = state.progress.copy()
+        self.rejected = state.rejected.copy()
+        self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)
+        self._watermark, self._peers = state.watermark, dict(sorted(state.peers.items()))
+        self.told = State(
+            rows=len(state.model.table),
+            events=state.progress.events,
+            unstable=state.model.unstable,
+            rejected=dict(sorted(state.rejected.items())),
+            clock=state.model.clock.time,
+            pending=state.model.clock.pending,
+            view=state.view(),
+            digest=state.digest(),
+        )
+        self._rows: list[int] = []
         self._manifest: Manifest | None = None
+
+    @cached_property
+    def data(self) -> list[Record]:
+        """The data records, in their order; encoded when first asked for."""
+        return self._encode()
+
+    def encode(self) -> None:
+        """Encode the data records now."""
+        _ = self.data
+
+    def _encode(self) -> list[Record]:
+        factors, limit = self._writing.learning.model.factors, self._writing.record_limit_bytes
+        records: list[Record] = []
+
+        def add(kind: Kind, value: bytes, rows: int) -> None:
+            records.append(self._record(kind, value, len(records)))
+            self._rows.append(rows)
+
+        entries, rows = rows_per_record(entry_bytes(factors), limit), rows_per_record(self._row_bytes, limit)
+        add(Kind.PROGRESS, encode(progress_columns(self.progress)), 0)
+        if self._pairs is not None:
+            add(Kind.PAIRS, encode(self._pairs), 0)
+        if self._contribution is not None:
+            for some in split(self._contribution, entries):
+                add(Kind.CONTRIBUTION, encode_contribution(some), len(some))
+        for piece in split(self._local, rows):
+            add(Kind.ROWS, encode_rows(piece), len(piece))
+        for piece in split(self._base_rows, rows):
+            add(Kind.BASE, encode_rows(piece), len(piece))
+        if self._base_entries is not None:
+            own, merged = self._base_entries
+            for some_own, some_merged in zip(split(own, entries), split(merged, entries), strict=True):
+                add(Kind.LEDGER, encode_ledger(some_own, some_merged), len(some_own))
+        return records
 
     @property
     def needs_offset(self) -> bool:
@@ -133,7 +175,7 @@ class Sealed:
 
     def close(self, first_offset: int | None, now: int) -> Record:
         """Write the manifest. `now` is in milliseconds since 1970."""
-        state, writing, bases = self._state, self._writing, list(self._state.bases)
+        state, writing, bases, data = self._state, self._writing, list(self._state.bases), self.data
         if self._sweep is not None:
             if self.needs_offset:
                 self._sweep = replace(self._sweep, offset=first_offset)
@@ -155,29 +197,20 @@ class Sealed:
             parent=state.version,
             group=writing.group,
             learning=describe(writing.learning),
-            input=Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset),
-            watermark=state.watermark,
-            peers=dict(sorted(state.peers.items())),
+            input=self._input,
+            watermark=self._watermark,
+            peers=self._peers,
             records=[
                 RecordSum(sequence=it.sequence, kind=it.kind, rows=rows, bytes=len(it.value), checksum=it.checksum)
-                for it, rows in zip(self.data, self._rows, strict=True)
+                for it, rows in zip(data, self._rows, strict=True)
             ],
             began=self._sweep.version if self._sweep is not None else 0,
             bases=bases[-writing.keep_bases :],
-            state=State(
-                rows=len(state.model.table),
-                events=state.progress.events,
-                unstable=state.model.unstable,
-                rejected=dict(sorted(state.rejected.items())),
-                clock=state.model.clock.time,
-                pending=state.model.clock.pending,
-                view=self._view,
-                digest=self._digest,
-            ),
+            state=self.told,
             created=now,
             parent_chain=state.chain,
         )
-        return self._record(Kind.MANIFEST, self._manifest.encode())
+        return self._record(Kind.MANIFEST, self._manifest.encode(), len(data))
 
     def settle(self) -> Manifest:
         """Move the state to this version: its transaction is committed."""
@@ -210,25 +243,21 @@ class Sealed:
                     version=self.version, stop_row=len(model.table), own=own, merged=merged, peers=dict(state.peers)
                 )
 
-    def _add_base_part(self) -> None:
-        sweep, writing = self._sweep, self._writing
+    def _take_base_part(self) -> tuple[Rows, tuple[Contribution, Contribution] | None]:
+        """Copy the part of a base that this version carries: rows, and entries of both ledgers."""
+        sweep, table = self._sweep, self._state.model.table
         if sweep is None:
-            return
-        factors, limit = writing.learning.model.factors, writing.record_limit_bytes
-        rows = max(1, writing.base_part_bytes // self._row_bytes)
-        stop = min(sweep.next_row + rows, sweep.stop_row)
-        part = self._state.model.table.part(sweep.next_row, stop)
-        part = part[(part.keys & SHARED) == 0]
-        for piece in split(part, rows_per_record(self._row_bytes, limit)):
-            self._add(Kind.BASE, encode_rows(piece), len(piece))
-        entries = sweep.next_entry
+            return table.part(0, 0), None
+        budget_bytes, factors = self._writing.base_part_bytes, self._writing.learning.model.factors
+        stop = min(sweep.next_row + max(1, budget_bytes // self._row_bytes), sweep.stop_row)
+        part = table.part(sweep.next_row, stop)
+        entries, ledgers = sweep.next_entry, None
         if stop == sweep.stop_row and sweep.own is not None and sweep.merged is not None:
-            entries = min(len(sweep.merged), entries + max(1, writing.base_part_bytes // entry_bytes(factors)))
-            each = rows_per_record(entry_bytes(factors), limit)
-            for start in range(sweep.next_entry, entries, each):
-                some = slice(start, min(start + each, entries))
-                self._add(Kind.LEDGER, encode_ledger(sweep.own[some], sweep.merged[some]), some.stop - start)
+            entries = min(len(sweep.merged), entries + max(1, budget_bytes // entry_bytes(factors)))
+            some = slice(sweep.next_entry, entries)
+            ledgers = sweep.own[some], sweep.merged[some]
         self._sweep = replace(sweep, next_row=stop, next_entry=entries)
+        return part[(part.keys & SHARED) == 0], ledgers
 
     def _fold(self, contribution: Contribution | None, foldings: Sequence[Folding]) -> None:
         """Add what the other shards have added, in their canonical order, and make the shared rows anew."""
@@ -250,11 +279,7 @@ class Sealed:
             distance=_distance(before, state.model.table.gather(theirs)) if len(theirs) else None,
         )
 
-    def _add(self, kind: Kind, value: bytes, rows: int) -> None:
-        self.data.append(self._record(kind, value))
-        self._rows.append(rows)
-
-    def _record(self, kind: Kind, value: bytes) -> Record:
+    def _record(self, kind: Kind, value: bytes, sequence: int) -> Record:
         if len(value) + _FRAME_BYTES > self._writing.record_limit_bytes:
             raise IncompatibleDataError(
                 f"max.message.bytes = {self._writing.record_limit_bytes} of the model topic does not hold a record of "
@@ -262,7 +287,7 @@ class Sealed:
             )
         return Record(
             kind=kind, model=self._writing.learning.model.name, shard=self._state.shard, version=self.version,
-            sequence=len(self.data), value=value, checksum=checksum(value),
+            sequence=sequence, value=value, checksum=checksum(value),
         )  # fmt: skip
 
 

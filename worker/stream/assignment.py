@@ -85,9 +85,7 @@ class Assignment:
             if not self._seek(shard, restored.state.next_offset):
                 continue  # the client is not yet ready to fetch it: next turn
             del self._restoring[shard]
-            self.owned[shard] = Owned(
-                state=restored.state, committed_offset=restored.state.next_offset, backlog=restored.backlog
-            )
+            self.owned[shard] = Owned.restored(restored.state, restored.backlog)
             self._report.began(restored.state, restored.seconds)
 
     def rewind(self, shards: Collection[int] | None = None) -> None:
@@ -153,7 +151,9 @@ class Assignment:
 
     def _forget(self, shards: Iterable[int]) -> None:
         for shard in shards:
-            self.owned.pop(shard, None)
+            owned = self.owned.pop(shard, None)
+            if owned is not None:
+                owned.given_up = True
             restoring = self._restoring.pop(shard, None)
             if restoring is not None:
                 restoring.cancelled.set()

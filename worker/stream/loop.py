@@ -1,35 +1,39 @@
-"""The loop: poll -> decode -> features -> predict -> learn -> commit."""
+"""The loop: poll -> [decode -> features] -> [predict -> learn] -> [commit]; each pair of brackets is a thread."""
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
 
 from worker.config import Config
-from worker.errors import FencedError, HeadraceError
 from worker.observe.health import Health
 from worker.pipeline import Pipeline
 from worker.snapshot.manifest import Manifest
+from worker.snapshot.sealing import Writing
 from worker.stream.assignment import Assignment
+from worker.stream.commits import Commits
 from worker.stream.held import Held
 from worker.stream.owned import Owned
-from worker.stream.polling import by_shard, columns
+from worker.stream.polling import after, by_shard
 from worker.stream.report import Report
-from worker.stream.transaction import AbortedError, RefusedError, Transactions
+from worker.stream.stages import Stages
+from worker.stream.transaction import AbortedError, Transactions
 from worker.stream.trim import Trimmer
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 0.1  # the longest that a turn waits for events: what a signal, or a restored shard, waits at most
-_MOST_ABORTS = 8  # in a row: from then on it is no passing trouble
-_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0  # before a commit is tried again after an abort
+_BUSY_SECONDS = 0.01  # the same while the next commit waits for the last one to be acknowledged
+_POLLS_AHEAD = 2  # so much is polled before it is learned: one poll is prepared while another one is learned
+_ROOM_SECONDS = 0.5  # without room for more, partitions are paused: the group has to be served all the same
+_STUCK_TIMEOUTS = 4  # a transaction and its abort take two of its timeouts at most
 # A shard without events folds in what others have learned this late: rarely, since every version costs its readers, but
 # often enough that a restore has little to read, and little is held for it.
 _SILENT_INTERVALS, _SILENT_SECONDS = 10, 5.0
 
 
 class Loop:
-    """One worker's life: everything here happens in one thread, in this order, turn after turn."""
+    """One worker's life. The group's callbacks come in this thread, and all that concerns them is decided in it."""
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Loop:
         config: Config,
         consumer: Consumer,
         transactions: Transactions,
+        writing: Writing,
         partitions: int,
         held: Held | None,
         trimmer: Trimmer,
@@ -44,13 +49,17 @@ class Loop:
         health: Health,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config, self._consumer, self._transactions = config, consumer, transactions
-        self._held, self._trimmer, self._report, self._health, self._clock = held, trimmer, report, health, clock
-        self._pipeline = Pipeline(config.learning)
-        self._assignment = Assignment(config, consumer, partitions=partitions, commit=self.commit, report=report)
-        self._last_commit = clock()
+        self._config, self._consumer, self._held = config, consumer, held
+        self._trimmer, self._report, self._health, self._clock = trimmer, report, health, clock
+        self._stages = Stages(Pipeline(config.learning), _POLLS_AHEAD * config.run.poll_events)
+        self._commits = Commits(
+            config=config, consumer=consumer, stages=self._stages, transactions=transactions, writing=writing,
+            held=held, report=report, clock=clock,
+        )  # fmt: skip
+        self._assignment = Assignment(config, consumer, partitions=partitions, commit=self.commit_all, report=report)
         self._uncommitted = 0
-        self._aborts = 0
+        self._finished = 0
+        self._paused = False
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Learn until stopped; then commit what is learned.
@@ -60,81 +69,88 @@ class Loop:
         """
         self._assignment.subscribe()
         while not stopped():
-            self._health.beat()
-            self._assignment.begin_restored()
+            self._beat()
+            self.judge(self._commits.look)
+            if not self._commits.under_way:  # else a shard that comes back might be told of twice
+                self._assignment.begin_restored()
             self._health.set_ready(self._assignment.settled, "joining the group, or restoring shards")
             for shard, messages in self.poll().items():
                 if shard in self._assignment.owned:
                     self.learn(self._assignment.owned[shard], messages)
             if self.commit_is_due():
-                self.commit(self._left_behind())
-                self._keep_up()
-        self.commit()
+                self.commit()
+        self.commit_all()
 
     def poll(self) -> dict[int, list]:  # type: ignore[type-arg]  # the client's messages
         """Wait for events, no longer than until the next commit; the group's callbacks are served meanwhile."""
-        return by_shard(self._consumer.consume(self._config.run.poll_events, self._patience()))
+        if self._stages.await_room(_ROOM_SECONDS):
+            self._pause(paused=False)
+            return by_shard(self._consumer.consume(self._config.run.poll_events, self._patience()))
+        self._pause(paused=True)
+        return by_shard(self._consumer.consume(1, 0))
 
     def learn(self, owned: Owned, messages: list) -> None:  # type: ignore[type-arg]
-        """Decode, predict and learn a shard's records; the bad ones wait for the commit."""
-        records = columns(messages, owned.state.next_offset)
-        if not records.messages:
-            return
-        learned = self._pipeline.learn(owned.state, records.values, records.timestamps, records.next_offset)
-        owned.dead_letters += [(records.messages[bad.index], str(bad.reason), bad.detail) for bad in learned.rejected]
-        self._uncommitted += len(records.messages)
-        _LOG.debug(
-            "shard %d: %d records", owned.state.shard, len(records.messages),
-            extra={"action": "learn", "shard": owned.state.shard},
-        )  # fmt: skip
+        """Hand a shard's records over: they are decoded, predicted and learned beside the loop, in their order."""
+        messages = after(messages, owned.read_to)
+        if messages:
+            owned.read_to = messages[-1].offset() + 1
+            self._uncommitted += len(messages)
+            self._stages.hand_over(owned, messages)
 
     def commit_is_due(self) -> bool:
-        """Tell whether the interval is over, or enough was learned."""
-        late = self._clock() - self._last_commit >= self._config.commit.interval_seconds
+        """Tell whether the interval is over, or enough was learned, and the last commit is through."""
+        if self._commits.under_way or self._clock() < self._commits.not_before:
+            return False
+        late = self._clock() - self._commits.began >= self._config.commit.interval_seconds
         return late or self._uncommitted >= self._config.commit.max_events
 
-    def commit(self, also: Collection[Owned] = ()) -> None:
-        """Publish the next version of every shard that moved, and of these, or go back to the last one.
+    def commit(self) -> None:
+        """Begin to publish the next version of every shard that moved, its offset with it; learning goes on."""
+        self._uncommitted = 0
+        self._commits.begin(self._assignment.owned.values(), self._left_behind())
 
-        The offset of each goes with it.
-        """
-        moved = [owned for owned in self._assignment.owned.values() if owned.moved]
-        moved += also
-        began = self._clock()
-        self._last_commit, self._uncommitted = began, 0
-        if not moved:
-            return
-        for owned in moved:
-            owned.idle_since = began
+    def commit_all(self) -> None:
+        """Commit all that was polled, and wait for it: before shards are given up."""
+        self.judge(self._commits.finish)
+        for _ in range(2):  # what was refused before; what was learned since
+            if self._commits.unfinished(self._assignment.owned.values()):
+                self.commit()
+                self.judge(self._commits.finish)
+
+    def judge(self, ended: Callable[[], list[Manifest] | None]) -> None:
+        """See what became of a commit, once it has ended."""
         try:
-            manifests = self._transactions.commit(moved, self._config.kafka.transaction_timeout_seconds)
-        except (RefusedError, AbortedError) as error:
-            self._put_up_with(error)
-            if isinstance(error, AbortedError):
-                self._assignment.rewind()
+            manifests = ended()
+        except AbortedError:
+            self._commits.forget()
+            self._assignment.rewind()
             return
-        except FencedError:
-            self._report.fenced()
-            raise
-        self._aborts = 0
-        self._report.committed(moved, manifests, self._clock() - began)
-        self._trim(manifests)
+        if manifests is not None:
+            self._trim(manifests)
+            self._keep_up()
 
     def close(self) -> None:
         """Leave the group."""
+        self._commits.close()
+        self._stages.close()
         self._assignment.close()
 
-    def _put_up_with(self, error: HeadraceError) -> None:
-        self._aborts += 1
-        self._report.aborted()
-        then = (
-            "going back to the last commit" if isinstance(error, AbortedError) else "it goes out with the next commit"
-        )
-        _LOG.warning("%s; %s", error, then, extra={"action": "abort"})
-        # The next try waits, twice as long each time: a passing trouble has some ten seconds to pass.
-        self._last_commit = self._clock() + min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2**self._aborts)
-        if self._aborts >= _MOST_ABORTS:
-            raise HeadraceError(f"{self._aborts} transactions in a row were aborted, the last because: {error}")
+    def _beat(self) -> None:
+        """Say that the loop turns, unless what it has set going has come to a stop."""
+        finished, self._finished = self._finished, self._stages.finished
+        learning = self._stages.idle or self._finished != finished
+        longest = _STUCK_TIMEOUTS * self._config.kafka.transaction_timeout_seconds
+        if learning and not (self._commits.under_way and self._clock() - self._commits.began > longest):
+            self._health.beat()
+
+    def _pause(self, *, paused: bool) -> None:
+        """Stop fetching, or begin again: back-pressure."""
+        if paused != self._paused:
+            topic = self._config.events.topic
+            places = [TopicPartition(topic, shard) for shard in self._assignment.owned]
+            (self._consumer.pause if paused else self._consumer.resume)(places)
+            _LOG.debug("fetching is %s", "paused" if paused else "resumed", extra={"action": "back_pressure"})
+        self._paused = paused
 
     def _left_behind(self) -> list[Owned]:
         """Name the shards without events of their own that for long have not folded in what others have learned."""
@@ -169,5 +185,6 @@ class Loop:
                 self._trimmer.trim(manifest.shard, manifest.bases[0].offset)
 
     def _patience(self) -> float:
-        left = self._config.commit.interval_seconds - (self._clock() - self._last_commit)
-        return min(_IDLE_SECONDS, max(left, 0.0))
+        due = self._commits.began + self._config.commit.interval_seconds
+        left = max(due, self._commits.not_before) - self._clock()
+        return min(_IDLE_SECONDS, max(left, _BUSY_SECONDS if self._commits.under_way else 0.0))

@@ -1,34 +1,45 @@
-"""A shard that this worker learns."""
+"""A shard that this worker learns, and a version of it on its way."""
 
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
 from worker.snapshot.manifest import Peer
-from worker.snapshot.sealing import Folded, Folding
+from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.snapshot.state import ShardState
 from worker.stream.held import Held
+
+DeadLetter = tuple[Message, str, str]  # record, reason, detail
 
 
 @dataclass(kw_only=True)
 class Owned:
-    """A shard that is being learned, and what its commits carry beside its model."""
+    """A shard that is being learned, and what its versions carry beside its model.
+
+    The loop's thread hands records over and says when a version is due; the thread that learns moves all the rest.
+    """
 
     state: ShardState
-    committed_offset: int
+    read_to: int  # the offset of the next record to be handed over
+    sealed_to: int  # all before this offset is in a version that was sealed
     backlog: list[Folding] = field(default_factory=list)  # of other shards, from before this worker read them
-    dead_letters: list[tuple[Message, str, str]] = field(default_factory=list)  # record, reason, detail
-    folded: Folded = field(default_factory=Folded)  # by its last commit
-    idle_since: float | None = None  # by the loop's clock: its last commit; None until the loop has looked
+    dead_letters: list[DeadLetter] = field(default_factory=list)  # since the last version
+    idle_since: float | None = None  # by the loop's clock: its last version; None until the loop has looked
+    given_up: bool = False  # nothing more is to be learned: it is another worker's now, or is restored
+
+    @classmethod
+    def restored(cls, state: ShardState, backlog: list[Folding]) -> "Owned":
+        """Begin with a shard as it was committed."""
+        return cls(state=state, read_to=state.next_offset, sealed_to=state.next_offset, backlog=backlog)
 
     @property
     def known(self) -> dict[int, Peer]:
         """How far the other shards are folded in once it is committed: by itself, and by its backlog."""
         return self.state.peers | {folding.shard: folding.peer for folding in self.backlog}
 
-    def foldings(self, held: Held) -> list[Folding]:
-        """Give what the other shards have added since the last commit of this one."""
-        return [*self.backlog, *held.after(self.state.shard, self.known)]
+    def foldings(self, held: Held | None) -> list[Folding]:
+        """Give what the other shards have added since the last version of this one."""
+        return [] if held is None else [*self.backlog, *held.after(self.state.shard, self.known)]
 
     def lacks(self, held: Held) -> bool:
         """Tell whether others have learned what this shard does not know.
@@ -39,5 +50,23 @@ class Owned:
 
     @property
     def moved(self) -> bool:
-        """Tell whether there is something to commit."""
-        return self.state.next_offset != self.committed_offset
+        """Tell whether something was learned that no version holds yet."""
+        return self.state.next_offset != self.sealed_to
+
+    def seal(self, writing: Writing, held: Held | None) -> "Outgoing":
+        """Copy out the next version, and what goes with it. The one before has to be settled."""
+        sealed = Sealed(self.state, writing, self.foldings(held))
+        outgoing = Outgoing(owned=self, sealed=sealed, offset=self.state.next_offset, dead_letters=self.dead_letters)
+        self.dead_letters, self.sealed_to = [], self.state.next_offset
+        self.backlog.clear()
+        return outgoing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outgoing:
+    """A version on its way to the model topic, and what its transaction carries beside it."""
+
+    owned: Owned
+    sealed: Sealed
+    offset: int  # of the next event
+    dead_letters: list[DeadLetter]

@@ -1,7 +1,6 @@
 """What `consume()` gave, as columns by shard."""
 
 import logging
-from dataclasses import dataclass
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message
@@ -11,16 +10,6 @@ from worker.errors import ConfigurationError, FencedError, IncompatibleDataError
 
 _LOG = logging.getLogger(__name__)
 _FORBIDDEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Records:
-    """Records of one shard in offset order."""
-
-    messages: list[Message]
-    values: list[bytes | None]
-    timestamps: NDArray[np.int64]  # [n] milliseconds since 1970, -1 where there is none
-    next_offset: int  # after the last of them
 
 
 def take(consumer: Consumer, most: int, timeout_seconds: float) -> list[Message]:
@@ -53,15 +42,18 @@ def by_shard(messages: list[Message]) -> dict[int, list[Message]]:
     return shards
 
 
-def columns(messages: list[Message], next_offset: int) -> Records:
-    """Take a shard's messages apart; those before `next_offset` were learned already and are left out."""
+def after(messages: list[Message], next_offset: int) -> list[Message]:
+    """Leave out what lies before an offset: it was taken already, and fetched before a seek."""
     if messages and messages[0].offset() < next_offset:
-        messages = [message for message in messages if message.offset() >= next_offset]
-    return Records(
-        messages=messages,
-        values=[message.value() for message in messages],
-        timestamps=np.array([message.timestamp()[1] for message in messages], np.int64),
-        next_offset=messages[-1].offset() + 1 if messages else next_offset,
+        return [message for message in messages if message.offset() >= next_offset]
+    return messages
+
+
+def columns(messages: list[Message]) -> tuple[list[bytes | None], NDArray[np.int64]]:
+    """Take messages apart: values, and timestamps in milliseconds since 1970, -1 where there is none."""
+    return (
+        [message.value() for message in messages],
+        np.array([message.timestamp()[1] for message in messages], np.int64),
     )
 
 

@@ -12,9 +12,10 @@ from worker.observe.metrics import WorkerMetrics
 from worker.quality.progress import EVENTS, LABEL, LOSS, PREDICTION, WEIGHT
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Kind
+from worker.snapshot.sealing import Folded
 from worker.snapshot.state import ShardState
 from worker.stream.held import Behind
-from worker.stream.owned import Owned
+from worker.stream.owned import Outgoing
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,36 +33,42 @@ class Report:
     def began(self, state: ShardState, seconds: float) -> None:
         """Note where a shard stands that another worker, or an earlier life, has brought so far."""
         self.metrics.restore_seconds.observe(seconds)
-        self._told[state.shard] = _standing(state)
+        self._told[state.shard] = (state.progress.sums.copy(), state.rejected.copy(), state.model.unstable)
         self._gauges(state)
 
-    def committed(self, moved: list[Owned], manifests: list[Manifest], seconds: float) -> None:
+    def stood_still(self, seconds: float) -> None:
+        """Note for how long learning stood still while versions were sealed."""
+        self.metrics.commit_stopped_seconds.observe(seconds)
+
+    def committed(self, versions: list[Outgoing], manifests: list[Manifest], seconds: float) -> None:
         """Note that a transaction with these versions went through."""
         self.metrics.commits.labels("committed").inc()
         self.metrics.commit_seconds.observe(seconds)
-        for owned, manifest in zip(moved, manifests, strict=True):
-            state, shard = owned.state, str(owned.state.shard)
-            sums, rejected, unstable = self._told[state.shard]
-            more = state.progress.sums - sums
+        for version, manifest in zip(versions, manifests, strict=True):
+            sealed, state, shard = version.sealed, version.owned.state, str(manifest.shard)
+            sums, rejected, unstable = self._told[manifest.shard]
+            more = sealed.progress.sums - sums
             self.metrics.events.labels(shard).inc(more[EVENTS])
             self.metrics.progressive_loss_count.labels(shard).inc(more[EVENTS])
             self.metrics.weight_sum.labels(shard).inc(more[WEIGHT])
             self.metrics.progressive_loss_sum.labels(shard).inc(max(0.0, more[LOSS]))
             self.metrics.label_sum.labels(shard).inc(max(0.0, more[LABEL]))
             self.metrics.score_sum.labels(shard).inc(max(0.0, more[PREDICTION]))
-            self.metrics.unstable.labels(shard).inc(state.model.unstable - unstable)
-            for reason, count in (state.rejected - rejected).items():
+            self.metrics.unstable.labels(shard).inc(manifest.state.unstable - unstable)
+            for reason, count in (sealed.rejected - rejected).items():
                 self.metrics.rejected.labels(shard, reason).inc(count)
             for part in manifest.records:
                 self.metrics.snapshot_bytes.labels(shard, part.kind).inc(part.bytes)
                 self.metrics.snapshot_rows.labels(shard, part.kind).inc(part.rows)
+            self._told[manifest.shard] = (sealed.progress.sums, sealed.rejected, manifest.state.unstable)
+            if version.owned.given_up:
+                continue  # another worker tells of it now
             self.metrics.snapshot_version.labels(shard).set(manifest.version)
             self.metrics.snapshot_timestamp.labels(shard).set(manifest.created / 1_000)
             if manifest.watermark is not None and more[EVENTS]:  # a version may hold no event of its own
                 self.metrics.event_time_lag.labels(shard).set((manifest.created - manifest.watermark) / 1_000)
             if state.model.shared is not None:
-                self._exchanged(owned, manifest)
-            self._told[state.shard] = _standing(state)
+                self._exchanged(sealed.folded, manifest)
             self._gauges(state)
         _LOG.debug(
             "committed %s in %.3f s", {manifest.shard: manifest.version for manifest in manifests}, seconds,
@@ -86,15 +93,15 @@ class Report:
         """Note that this worker may not commit any more."""
         self.metrics.commits.labels("fenced").inc()
 
-    def _exchanged(self, owned: Owned, manifest: Manifest) -> None:
+    def _exchanged(self, folded: Folded, manifest: Manifest) -> None:
         rows, size, shard = self.metrics.exchanged_rows, self.metrics.exchanged_bytes, str(manifest.shard)
         published = [part for part in manifest.records if part.kind is Kind.CONTRIBUTION]
         rows.labels(shard, "published").inc(sum(part.rows for part in published))
         size.labels(shard, "published").inc(sum(part.bytes for part in published))
-        rows.labels(shard, "folded").inc(owned.folded.rows)
-        size.labels(shard, "folded").inc(owned.folded.bytes)
-        if owned.folded.distance is not None:
-            self.metrics.merge_distance.labels(shard).set(owned.folded.distance)
+        rows.labels(shard, "folded").inc(folded.rows)
+        size.labels(shard, "folded").inc(folded.bytes)
+        if folded.distance is not None:
+            self.metrics.merge_distance.labels(shard).set(folded.distance)
 
     def _gauges(self, state: ShardState) -> None:
         shard = str(state.shard)
@@ -109,7 +116,3 @@ class Report:
             return
         if end >= 0:
             self.metrics.offset_lag.labels(shard).set(max(0, end - state.next_offset))
-
-
-def _standing(state: ShardState) -> tuple[NDArray[np.float64], Counter[str], int]:
-    return state.progress.sums.copy(), state.rejected.copy(), state.model.unstable

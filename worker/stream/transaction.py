@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,12 +12,12 @@ from worker.config import Config
 from worker.errors import ConfigurationError, FencedError, HeadraceError
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Record
-from worker.snapshot.sealing import Folding, Sealed, Writing
+from worker.snapshot.sealing import Sealed
 from worker.stream.deadline import Deadline
-from worker.stream.held import Held
-from worker.stream.owned import Owned
+from worker.stream.owned import DeadLetter, Outgoing
 
 _LOG = logging.getLogger(__name__)
+Membership = object  # the client's own: of a consumer, in its group, in a generation of that
 _FORBIDDEN = (
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -34,90 +34,79 @@ class AbortedError(HeadraceError):
 
 
 class RefusedError(HeadraceError):
-    """The offsets were refused before anything was written: the shards are as they were, and can be committed later."""
+    """The offsets were refused before anything was written: the same versions can be committed later."""
+
+
+def membership(consumer: Consumer) -> Membership | None:
+    """Capture, in the thread that serves the group's callbacks, in whose name offsets go; None if in nobody's.
+
+    A member that was thrown out has the generation it was thrown out of, and the broker refuses it (KIP-447). From
+    somebody who names neither a member nor a generation the broker takes offsets without a question.
+    """
+    found = consumer.consumer_group_metadata()
+    return found if consumer.memberid() else None
 
 
 class Transactions:
-    """The transactional producer of one worker.
+    """The transactional producer of one worker; one thread at a time commits with it.
 
     Args:
         config: the configuration.
         producer: transactional, its transactions initialised.
-        consumer: the group member whose offsets are committed.
-        writing: how versions are written.
-        held: what the other shards have added; None where shards are not merged.
         wall: milliseconds since 1970.
         clock: seconds that only ever rise.
     """
 
     def __init__(
-        self,
-        config: Config,
-        producer: Producer,
-        consumer: Consumer,
-        writing: Writing,
-        held: Held | None = None,
-        *,
-        wall: Callable[[], int],
-        clock: Callable[[], float],
+        self, config: Config, producer: Producer, *, wall: Callable[[], int], clock: Callable[[], float]
     ) -> None:
-        self._config, self._producer, self._consumer = config, producer, consumer
-        self._writing, self._held, self._wall, self._clock = writing, held, wall, clock
+        self._config, self._producer, self._wall, self._clock = config, producer, wall, clock
 
-    def commit(self, shards: Iterable[Owned], within_seconds: float) -> list[Manifest]:
-        """Publish the next version of each shard with its offset and its dead letters, all or nothing.
+    def commit(self, versions: Sequence[Outgoing], member: Membership | None, within_seconds: float) -> list[Manifest]:
+        """Publish the next version of some shards with their offsets and dead letters, all or nothing.
 
         The offsets go first. Whom the group has thrown out learns it there, before it has written a record: no reader
         has to wait for the end of its transaction, and what it has learned need not be thrown away for a rebalance that
         it merely had not heard of yet. And from there on the group's offset counts as unsettled, so that a takeover
         waits for the end of this transaction before it trusts the model topic.
 
+        Args:
+            versions: one a shard, each the one after its last that was committed.
+            member: the group member whose offsets are committed.
+            within_seconds: the longest that it may take.
+
         Raises:
-            RefusedError: nothing was written, the states are as they were.
+            RefusedError: nothing was written, the same versions can be committed later.
             AbortedError: nothing was published; the states are ahead of what is committed and have to be restored.
             FencedError: this process may not write any more, or cannot know whether it did.
         """
         deadline = Deadline.after(within_seconds, self._clock)
-        shards = list(shards)
+        for version in versions:
+            version.sealed.encode()  # before the transaction is open: readers wait for its end
         try:
-            self._begin(shards, deadline)
+            self._begin(versions, member, deadline)
         except AbortedError as error:
             self._abort()
             raise RefusedError(f"the group takes no offsets from this worker now: {error}") from error
         try:
-            sealed = [Sealed(owned.state, self._writing, self._foldings(owned)) for owned in shards]
-            for owned, version in zip(shards, sealed, strict=True):
-                self._publish(version, owned.state.shard, deadline)
-                self._send_dead_letters(owned, deadline)
+            for version in versions:
+                self._publish(version.sealed, version.owned.state.shard, deadline)
+                self._send_dead_letters(version.dead_letters, deadline)
             self._insist(self._producer.commit_transaction, deadline, last=True)
         except AbortedError:
             self._abort()
             raise
-        manifests = [version.settle() for version in sealed]
-        for owned, version in zip(shards, sealed, strict=True):
-            owned.folded = version.folded
-            owned.committed_offset = owned.state.next_offset
-            owned.dead_letters.clear()
-            owned.backlog.clear()
-        return manifests
+        return [version.sealed.settle() for version in versions]
 
-    def _foldings(self, owned: Owned) -> list[Folding]:
-        return [] if self._held is None else owned.foldings(self._held)
-
-    def _begin(self, shards: list[Owned], deadline: Deadline) -> None:
-        offsets = [
-            TopicPartition(self._config.events.topic, owned.state.shard, owned.state.next_offset) for owned in shards
-        ]
+    def _begin(self, versions: Sequence[Outgoing], member: Membership | None, deadline: Deadline) -> None:
+        topic = self._config.events.topic
+        offsets = [TopicPartition(topic, version.owned.state.shard, version.offset) for version in versions]
         self._insist(lambda _: self._producer.begin_transaction(), deadline)
-        # Captured now, in the thread that serves the group's callbacks: a member that was thrown out has the
-        # generation it was thrown out of, and the broker refuses it (KIP-447).
-        member = self._consumer.consumer_group_metadata()
-        if not self._consumer.memberid():
-            # The broker takes offsets from anybody who names neither a member nor a generation.
+        if member is None:
             raise AbortedError("it is no member at the moment")
         self._insist(lambda left: self._send_offsets(offsets, member, left), deadline)
 
-    def _send_offsets(self, offsets: list[TopicPartition], member: object, within_seconds: float) -> None:
+    def _send_offsets(self, offsets: list[TopicPartition], member: Membership, within_seconds: float) -> None:
         # Once the group's coordinator has left the cluster this call may not come back, whatever its timeout
         # (https://github.com/confluentinc/librdkafka/issues/5511): so it is made by a thread that can be left behind.
         outcome: Future[None] = Future()
@@ -164,8 +153,8 @@ class Transactions:
             headers=record.headers, on_delivery=note,
         )  # fmt: skip
 
-    def _send_dead_letters(self, owned: Owned, deadline: Deadline) -> None:
-        for message, reason, detail in owned.dead_letters:
+    def _send_dead_letters(self, dead_letters: Sequence[DeadLetter], deadline: Deadline) -> None:
+        for message, reason, detail in dead_letters:
             headers = [
                 *(message.headers() or []),
                 ("headrace-reason", reason.encode()),

@@ -14,7 +14,7 @@ class Two:
     def __init__(self) -> None:
         self.held = Held(range(2))
         self.writers = [Writer(LEARNING, shard) for shard in range(2)]
-        self.owned = [Owned(state=writer.state, committed_offset=0) for writer in self.writers]
+        self.owned = [Owned.restored(writer.state, []) for writer in self.writers]
 
     def commit(self, shard: int) -> None:
         writer, first = self.writers[shard], self.writers[shard].next_offset

@@ -10,7 +10,7 @@ from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding
 from worker.stream.contributions import folding_of
 from worker.stream.held import Behind
-from worker.stream.owned import Owned
+from worker.stream.owned import Outgoing, Owned
 from worker.stream.report import Report
 
 
@@ -28,12 +28,10 @@ def report(registry):
 
 def commit(report: Report, writer: Writer, foldings: list[Folding]) -> None:
     report.began(writer.state, 0.0)
-    owned = Owned(state=writer.state, committed_offset=0)
     sealed = writer.seal(foldings)
     sealed.close(0, 0)
-    manifest = sealed.settle()
-    owned.folded = sealed.folded
-    report.committed([owned], [manifest], 0.0)
+    version = Outgoing(owned=Owned.restored(writer.state, []), sealed=sealed, offset=0, dead_letters=[])
+    report.committed([version], [sealed.settle()], 0.0)
 
 
 def exchanged(registry, what: str) -> dict[str, float | None]:
