@@ -6,7 +6,7 @@ a worker refuses a model that was learned differently and a follower needs no co
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -17,6 +17,14 @@ Transform = Literal["identity", "log", "buckets"]
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 Handed = dict[str, str | int | float | bool | SecretStr]  # to librdkafka
+ONLY_OF: Final = {  # by the kind of learner: the settings of `model` that have a meaning for no other
+    "gaussian": (
+        "factors", "half_life", "seed", "init_deviation", "prior_weight_precision", "prior_factor_precision",
+        "prior_pair_precision", "noise_variance",
+    ),
+    "sgd": ("learning_rate",),
+    "ftrl": ("ftrl_alpha", "ftrl_beta", "ftrl_l1", "ftrl_l2"),
+}  # fmt: skip
 
 
 class Section(BaseModel):
@@ -91,19 +99,30 @@ class Model(Section):
 
     name: Name = Field("interactions", description="stands in every record of the model")
     topic: Name = Field("interactions.model", description="where versions are published")
-    kind: Literal["gaussian"] = Field("gaussian", description="a Gaussian field-weighted factorization machine")
+    kind: Literal["gaussian", "sgd", "ftrl"] = Field(
+        "gaussian",
+        description="a Gaussian field-weighted factorization machine, or a linear model: by gradient descent, or by "
+        "FTRL-Proximal with a rate for each weight",
+    )
     loss: Literal["logistic", "squared"] = Field("logistic", description="logistic wants labels from 0 to 1")
-    factors: int = Field(16, ge=0, le=256, description="K; 0 is the linear special case")
+    factors: int = Field(16, ge=0, le=256, description="K; 0 is the linear special case. sgd and ftrl have none")
     half_life: str = Field(
         "off", description="in which what is learned fades by half, in event time: off, or a number with s, m, h or d"
     )
-    merge: bool = Field(True, description="shards add up to one model: rows of shared features are merged")
+    merge: bool = Field(
+        True, description="shards add up to one model: rows of shared features are merged. sgd and ftrl want false"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of the factors that rows begin with")
     init_deviation: float = Field(0.05, ge=0, description="standard deviation of those factors")
     prior_weight_precision: float = Field(2.0, gt=0, description="1 / variance of a weight before any event")
     prior_factor_precision: float = Field(5.0, gt=0, description="the same of a factor")
     prior_pair_precision: float = Field(1.0, gt=0, description="the same of the weight of a pair of fields")
     noise_variance: float = Field(1.0, gt=0, description="of the squared loss")
+    learning_rate: float = Field(0.05, gt=0, le=1_000_000, description="of kind sgd: how far a gradient moves a weight")
+    ftrl_alpha: float = Field(0.5, ge=1e-6, le=1_000_000, description="of kind ftrl: scales the rates of all weights")
+    ftrl_beta: float = Field(1.0, ge=1e-6, description="of kind ftrl: first gradients move a weight by alpha / beta")
+    ftrl_l1: float = Field(0.0, ge=0, description="of kind ftrl: a weight is 0 until its gradients sum up to this")
+    ftrl_l2: float = Field(0.0, ge=0, description="of kind ftrl: draws weights to 0")
 
     @field_validator("half_life")
     @classmethod
@@ -112,6 +131,33 @@ class Model(Section):
         if value != "off" and (found is None or int(found[1]) < 1):
             raise ValueError('must be "off" or a whole number of s, m, h or d, such as "14d"')
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _linear_without_factors(cls, values: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        """Give K its default for the kind, so that whoever reads it of a manifest reads the K of the rows."""
+        if isinstance(values, dict) and values.get("kind") in ("sgd", "ftrl"):
+            return {"factors": 0} | values
+        return values
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        wrong = []
+        for kind, names in ONLY_OF.items():
+            for name in names if kind != self.kind else ():
+                value, nothing = getattr(self, name), type(self).model_fields[name].default
+                if value != (0 if name == "factors" else nothing):
+                    wrong.append(f'`{name}` is a setting of kind = "{kind}" and means nothing here: leave it out')
+        if self.kind != "gaussian" and self.merge:
+            wrong.append(
+                "what shards learn apart adds up for the Gaussian's posteriors only: set model.merge = false, then "
+                "each shard learns its own copy of what others learn too"
+            )
+        if self.kind == "ftrl" and self.loss != "logistic":
+            wrong.append('it learns by logistic loss: set model.loss = "logistic", or take model.kind = "sgd"')
+        if wrong:
+            raise ValueError(f'kind = "{self.kind}": ' + "; ".join(wrong))
+        return self
 
     @property
     def half_life_ms(self) -> int:

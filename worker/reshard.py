@@ -50,6 +50,12 @@ def carry(
         BrokerUnreachableError: no answer in time.
     """
     began = time.monotonic()
+    if config.model.kind != "gaussian":
+        raise ConfigurationError(
+            f'a model of kind = "{config.model.kind}" cannot be carried to other shards: what two shards have learned '
+            "of a row does not add up. Learn it anew: a `model.topic` and a `kafka.group` of its own, and "
+            '`events.start = "earliest"`'
+        )
     target = config.model_copy(
         update={
             "events": config.events.model_copy(update={"topic": events_topic or config.events.topic}),

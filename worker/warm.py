@@ -49,6 +49,7 @@ def compile_all() -> None:
     table = Decoder(_EVERY_KIND, labelled=False).decode(_events(item="i1"), timestamps).table
     state.model.predict(Features(_EVERY_KIND).encode(table))
     _merge(timestamps)
+    _learn_linear(timestamps)
     for partitioner in ("murmur2", "crc32"):
         partition_of(table["user"], 4, partitioner)
         partition_of(pa.chunked_array([[1, 2]]), 4, partitioner)
@@ -70,6 +71,18 @@ def _merge(timestamps: NDArray[np.int64]) -> None:
     grown.add(replace(read, tick=TICKS))  # a half-life later
     state.model.renew(shared.merged.all().keys)
     state.digest()
+
+
+def _learn_linear(timestamps: NDArray[np.int64]) -> None:
+    """Do what the textbook learners do in another way than the Gaussian."""
+    for model in (Model(kind="sgd", merge=False), Model(kind="ftrl", merge=False)):
+        learning = _EVERY_KIND.model_copy(update={"model": model})
+        pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
+        for values in (_events(item="i1"), [*_events(item="i2")[1:], b"{"]):
+            pipeline.learn(state, values, timestamps, _EVENTS)
+        state.digest()
+        table = Decoder(learning, labelled=False).decode(_events(item="i1"), timestamps).table
+        state.model.predict(Features(learning).encode(table))
 
 
 def _events(*, item: str | int) -> list[bytes]:

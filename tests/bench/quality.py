@@ -1,4 +1,4 @@
-"""Progressive log loss and AUC with the defaults: one shard, no Kafka, every event predicted before it is learned."""
+"""Progressive log loss and AUC of each learner with its defaults, every event predicted before it is learned; no Kafka."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deploy import movielens
-from worker.config import Feature, Learning
+from worker.config import Feature, Learning, Model
 from worker.pipeline import Pipeline
 from worker.simulate import Planted
 from worker.simulate.encoding import encode
@@ -17,6 +17,11 @@ _BATCH = 10_000
 _IDS = {"user": Feature(), "item": Feature()}
 _SIDE = {name: Feature() for name in ("age", "gender", "occupation", "year")} | {"genres": Feature(kind="multi")}
 _CONTEXT = {name: Feature() for name in ("hour", "device", "slot")}
+_LEARNERS = {
+    "gaussian": Model(),
+    "sgd": Model(kind="sgd", merge=False),
+    "ftrl": Model(kind="ftrl", merge=False),
+}
 _NOW = 2_000_000_000_000  # record timestamps after every event: none is from the future
 
 
@@ -40,13 +45,14 @@ def _movielens() -> Iterator[bytes]:
 
 
 def _learn(features: dict[str, Feature], lines: Iterable[bytes]) -> dict[str, Any]:
-    learning = Learning(features=features)
-    pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
     held = list(lines)
+    return {name: _result(Learning(features=features, model=model), held) for name, model in _LEARNERS.items()}
+
+
+def _result(learning: Learning, held: list[bytes]) -> dict[str, float]:
+    pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
     for start in range(0, len(held), _BATCH):
         values = held[start : start + _BATCH]
         pipeline.learn(state, values, np.full(len(values), _NOW), start + len(values))
     progress = state.progress
-    return {
-        "gaussian": {"log_loss": progress.loss, "auc": progress.auc, "constant_log_loss": progress.constant_loss},
-    }
+    return {"log_loss": progress.loss, "auc": progress.auc, "constant_log_loss": progress.constant_loss}

@@ -168,6 +168,21 @@ def test_the_columns_are_those_of_the_records() -> None:
     assert {record.kind for record in [*VERSIONS[1][:-1], *MERGED[1][:-1]]} == set(documented)
 
 
+@pytest.mark.parametrize("kind", ["sgd", "ftrl"])
+def test_rows_of_a_linear_kind_are_as_the_page_says(kind: str) -> None:
+    model = {"kind": kind, "merge": False}
+    (records,) = versions(1, Learning.model_validate(LEARNING.model_dump(include={"features"}) | {"model": model}))
+    said = re.search(rf"with(?:\s`learning.model.kind`)?\s`{kind}`,\s(.+?)(?:;|\.\s)", README, re.DOTALL)
+    (rows,) = [record for record in records if record.kind is Kind.ROWS]
+    schema = pa.ipc.open_stream(rows.value).read_all().schema
+    numbers = [field.name for field in schema if field.type == pa.float32()]
+    assert schema.names == ["key", "seen", "route", *numbers]
+    assert said is not None
+    assert re.findall(r"`(\w+)`", said[1]) == numbers
+    assert Kind.PAIRS not in {record.kind for record in records}
+    validator().validate(json.loads(records[-1].value))
+
+
 def test_the_key_given_as_an_example_is_right() -> None:
     key = key_of("user", "42") & ~SHARED  # the user is local
     assert re.search(r"the key of user 42 is\s+`(\w+)`", README).group(1) == f"{key:#x}"

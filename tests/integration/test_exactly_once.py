@@ -3,6 +3,8 @@
 import random
 from pathlib import Path
 
+import pytest
+
 from deploy.broker import Broker
 from tests.support.acts import drawn_acts
 from tests.support.crew import Crew
@@ -49,8 +51,9 @@ def test_killed_workers_neither_lose_nor_repeat_an_event(kafka: Broker, unique: 
         require_one_chain(stage)
 
 
-def test_polls_of_a_few_records_learn_the_same(kafka: Broker, unique: str, tmp_path: Path) -> None:
-    stage = set_stage(kafka, unique, tmp_path, run={"poll_events": 7})
+@pytest.mark.parametrize("kind", ["gaussian", "ftrl"])
+def test_polls_of_a_few_records_learn_the_same(kafka: Broker, unique: str, tmp_path: Path, kind: str) -> None:
+    stage = set_stage(kafka, unique, tmp_path, run={"poll_events": 7}, model={"kind": kind})
     with Feed(stage) as feed, Crew(stage, tmp_path) as crew:
         feed.send(5_000)
         worker = crew.start()

@@ -19,7 +19,10 @@ from worker.snapshot.state import ShardState
 from worker.stream.contributions import folding_of
 from worker.stream.merging import recall
 
-LEARNINGS = (learning_of(), learning_of(merge=True), learning_of(merge=True, half_life="1h"))
+LEARNINGS = (
+    learning_of(), learning_of(kind="sgd"), learning_of(kind="sgd", loss="squared"), learning_of(kind="ftrl"),
+    learning_of(merge=True), learning_of(merge=True, half_life="1h"),
+)  # fmt: skip
 
 
 def variants() -> set[str]:

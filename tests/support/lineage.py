@@ -22,7 +22,8 @@ NOW = 1_735_689_600_000
 
 def learning_of(**model: Any) -> Learning:
     """Two features and few factors, unless told otherwise."""
-    model = {"factors": 4, "merge": False} | model
+    few = {"factors": 4} if model.get("kind", "gaussian") == "gaussian" else {}
+    model = few | {"merge": False} | model
     return Learning.model_validate({"features": {"user": {}, "item": {}}, "model": model})
 
 

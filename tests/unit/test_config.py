@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker.commands.rendering import as_toml, example
+from worker.config import ONLY_OF, Model
 from worker.errors import ConfigurationError
 from worker.settings import load, read
 
@@ -180,3 +181,44 @@ def test_what_is_shown_loads_to_the_same_configuration(tmp_path):
     shown = tmp_path / "shown.toml"
     shown.write_text(as_toml(loaded))
     assert load(shown, {}) == loaded.config
+
+
+LINEAR = [("sgd", "learning_rate"), ("ftrl", "ftrl_alpha")]
+
+
+@pytest.mark.parametrize(("kind", "setting"), LINEAR)
+def test_a_textbook_learner_needs_to_be_told_that_its_shards_are_not_merged(tmp_path, kind, setting):
+    text = f"[features.user]\n[model]\nkind = '{kind}'\n{setting} = 0.25\n"
+    path = write(tmp_path, text)
+    assert problems(path) == [
+        f'{path}: model: kind = "{kind}": what shards learn apart adds up for the Gaussian\'s posteriors only: set model.merge = false, then each shard learns its own copy of what others learn too'
+    ]
+    loaded = read(write(tmp_path, f"{text}merge = false\n"), {})
+    assert (loaded.config.model.kind, getattr(loaded.config.model, setting)) == (kind, 0.25)
+    assert loaded.config.model.factors == 0, "whatever the default: a linear model has none"
+    shown = tmp_path / "shown.toml"
+    shown.write_text(as_toml(loaded))
+    assert load(shown, {}) == loaded.config
+    assert load(write(tmp_path, f"{text}merge = false\nfactors = 0\n"), {}) == loaded.config
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("kind = 'sgd'\nmerge = false\nfactors = 8", '`factors` is a setting of kind = "gaussian" and means nothing here: leave it out'),
+        ("kind = 'ftrl'\nmerge = false\nhalf_life = '14d'", '`half_life` is a setting of kind = "gaussian" and means nothing here: leave it out'),
+        ("kind = 'ftrl'\nmerge = false\nlearning_rate = 0.1", '`learning_rate` is a setting of kind = "sgd" and means nothing here: leave it out'),
+        ("learning_rate = 0.1", '`learning_rate` is a setting of kind = "sgd" and means nothing here: leave it out'),
+        ("ftrl_l1 = 1", '`ftrl_l1` is a setting of kind = "ftrl" and means nothing here: leave it out'),
+        ("kind = 'ftrl'\nmerge = false\nloss = 'squared'", 'it learns by logistic loss: set model.loss = "logistic", or take model.kind = "sgd"'),
+    ],
+)  # fmt: skip
+def test_a_setting_that_means_nothing_for_the_kind_of_learner_is_refused(tmp_path, model, told):
+    path = write(tmp_path, f"[features.user]\n[model]\n{model}\n")
+    kind = model.split("'")[1] if "kind" in model else "gaussian"
+    assert problems(path) == [f'{path}: model: kind = "{kind}": {told}']
+
+
+def test_every_setting_of_the_model_belongs_to_a_kind_or_to_all():
+    of_all = {"name", "topic", "kind", "loss", "merge"}
+    assert of_all | {name for names in ONLY_OF.values() for name in names} == set(Model.model_fields)

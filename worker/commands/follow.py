@@ -78,8 +78,8 @@ def follow(config_path: Path | None, *, as_json: bool, once: bool, every: float)
 def score(config_path: Path | None, events: IO[bytes], batch: int) -> None:
     """Score events, JSON lines of a file or of standard input, with the model as it is published now.
 
-    Prints a JSON line for each: probability, the variance of its logit, the shard and its version; or the reason why
-    the event cannot be scored.
+    Prints a JSON line for each: probability, the variance of its logit (null where the model's kind tells none), the
+    shard and its version; or the reason why the event cannot be scored.
     """
     import logging
     from itertools import islice

@@ -37,7 +37,7 @@ class Scores:
     """Predictions for n events."""
 
     probability: NDArray[np.float32]  # [n] of a positive label; the value itself for squared loss; NaN where rejected
-    variance: NDArray[np.float32]  # [n] posterior variance of the logit (of the value for squared loss)
+    variance: NDArray[np.float32]  # [n] of the logit (the value for squared loss); NaN of a kind that tells none
     version: NDArray[np.int64]  # [n] of the shard that scored; 0 where it has none yet, -1 where rejected
     shard: NDArray[np.int32]  # [n]; -1 where rejected
     rejected: list[Rejected]

@@ -9,7 +9,7 @@ from worker.config import Learning
 from worker.errors import IncompatibleDataError
 from worker.follow.whole import Whole
 from worker.model.batch import Entries
-from worker.model.gaussian import Scores
+from worker.model.learner import Scores
 from worker.quality.progress import Progress
 from worker.snapshot.assembler import Assembler, Version
 from worker.snapshot.lineage import GapError, advance, apply, verify

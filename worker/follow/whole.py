@@ -6,7 +6,7 @@ import numpy as np
 
 from worker.config import Learning
 from worker.model.batch import SHARED, Entries
-from worker.model.gaussian import Gaussian, Scores
+from worker.model.learner import Learner, Scores
 from worker.model.ledger import Contribution, Ledger
 from worker.snapshot.assembler import Version
 from worker.snapshot.records import Kind, decode_contribution
@@ -41,7 +41,7 @@ class Whole:
         # Of what the shard knew of its peers a follower makes no use.
         new.model.shared.merged = _Nothing(new.model.shared.own.amounts.shape[1], capacity=1)
 
-    def predict(self, local: Gaussian, entries: Entries) -> Scores:
+    def predict(self, local: Learner, entries: Entries) -> Scores:
         """Score entries with a shard's own rows and with the shared ones of all. The caller holds the lock."""
         if self._model.shared is None:
             return local.predict(entries)

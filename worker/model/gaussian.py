@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from worker.model.arithmetic import mix, sigmoid
 from worker.model.batch import SHARED, Batch, Entries
 from worker.model.forgetting import NEVER, Clock, advance, fade_pairs, fade_row, left, tick_of
+from worker.model.learner import Scores
 from worker.model.ledger import Contribution
 from worker.model.shared import Shared
 from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table
@@ -47,14 +48,6 @@ class Settings:
     noise_variance: float = 1.0  # of the squared loss
     merge: bool = False  # with the other shards: what is learned of shared rows is kept as contributions too
     half_life_ms: int = 0  # of what is learned, in event time; 0 where nothing is forgotten
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Predictions for n events."""
-
-    predictions: NDArray[np.float32]  # [n] probability (logistic loss) or value (squared loss)
-    variances: NDArray[np.float32]  # [n] posterior variance of f
 
 
 class Gaussian:

@@ -6,7 +6,8 @@ the rows, so that two tables that learned the same agree, however they came by i
 touched after a commit and returns at the next one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numba import njit
@@ -17,19 +18,55 @@ from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER, fade_row, left
 from worker.model.index import MISSING, fill, find, slots_for
 
-WEIGHT, WEIGHT_PRECISION, FACTOR_PRECISION, FACTORS = 0, 1, 2, 3  # columns of a row; from FACTORS on, K means
+WEIGHT, WEIGHT_PRECISION, FACTOR_PRECISION, FACTORS = 0, 1, 2, 3  # of the Gaussian's rows; from FACTORS on, K means
+COLUMNS = ("weight", "weight_precision", "factor_precision")  # by these names
 _ANYWHERE = np.empty(0, np.int64)
+
+
+class Layout(Protocol):
+    """What the rows of a table hold, and begin with: some numbers, then K factors drawn from the row's key."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Name the numbers."""
+        ...
+
+    @property
+    def start(self) -> tuple[float, ...]:
+        """Give the numbers that a row begins with."""
+        ...
+
+    @property
+    def factors(self) -> int:
+        """K."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the factors."""
+        ...
+
+    @property
+    def init_deviation(self) -> float:
+        """Standard deviation of the factors."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What a row is before any event; its factor means come from its key and the seed."""
+    """What a row of the Gaussian is before any event; its factor means come from its key and the seed."""
 
     factors: int  # K
     seed: int
     init_deviation: float
     weight_precision: float
     factor_precision: float
+    columns: tuple[str, ...] = COLUMNS
+
+    @property
+    def start(self) -> tuple[float, ...]:
+        """Give the numbers that a row begins with."""
+        return 0.0, self.weight_precision, self.factor_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +75,10 @@ class Rows:
 
     keys: NDArray[np.uint64]  # [n]
     seen: NDArray[np.int64]  # [n] event time of the last update, milliseconds since 1970
-    parameters: NDArray[np.float32]  # [n, 3 + K] weight, its precision, the factors' precision, factors
+    parameters: NDArray[np.float32]  # [n, columns + K] numbers as the columns name them, then factors
     as_of: NDArray[np.int64] | None = None  # [n] the tick of these values; None where nothing is forgotten
     routes: NDArray[np.int64] | None = None  # [n] hash of the partition key that a row belongs to, NOWHERE without one
+    columns: tuple[str, ...] = COLUMNS
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -48,7 +86,8 @@ class Rows:
 
     def __getitem__(self, which: NDArray[np.bool_] | slice) -> "Rows":
         """Take some of them."""
-        return Rows(
+        return replace(
+            self,
             keys=self.keys[which],
             seen=self.seen[which],
             parameters=self.parameters[which],
@@ -60,14 +99,15 @@ class Rows:
 class Table:
     """Rows by key, growing as keys come; which rows were touched since the last commit; a digest of all."""
 
-    def __init__(self, prior: Prior, capacity: int = 1024) -> None:
+    def __init__(self, prior: Layout, capacity: int = 1024) -> None:
         self.prior = prior
+        self._start = np.array(prior.start, np.float32)
         self.size = 0
         self.keys = np.zeros(capacity, np.uint64)
         self.seen = np.full(capacity, NEVER)
         self.as_of = np.full(capacity, NEVER)
         self.routes = np.full(capacity, NOWHERE)
-        self.parameters = np.zeros((capacity, FACTORS + prior.factors), np.float32)
+        self.parameters = np.zeros((capacity, len(self._start) + prior.factors), np.float32)
         self._dirty = np.zeros(capacity, np.bool_)
         self._slots = slots_for(capacity)
         self._touched = np.zeros(capacity, np.int32)
@@ -102,21 +142,19 @@ class Table:
                 keys, _ANYWHERE if routes is None else routes, done, rows,
                 self.keys, self.size, self.parameters, self.parameters.view(np.uint32), self.seen, self.as_of,
                 self.routes, self._slots, self._dirty, self._touched, self._touched_size, self._digest,
-                np.uint64(self.prior.seed), self.prior.init_deviation,
-                np.float32(self.prior.weight_precision), np.float32(self.prior.factor_precision),
+                np.uint64(self.prior.seed), self.prior.init_deviation, self._start,
             )  # fmt: skip
         return rows
 
     def gather(self, keys: NDArray[np.uint64], tick: int = int(NEVER)) -> NDArray[np.float32]:
-        """Copy the parameters of each key, [len(keys), 3 + K], faded up to a tick. Changes nothing.
+        """Copy the parameters of each key, [len(keys), columns + K], faded up to a tick. Changes nothing.
 
         A key never seen gets its prior.
         """
         found = np.empty((len(keys), self.parameters.shape[1]), np.float32)
         _gather(
             keys, np.int64(tick), found, self.keys, self.as_of, self.parameters, self._slots,
-            np.uint64(self.prior.seed), self.prior.init_deviation,
-            np.float32(self.prior.weight_precision), np.float32(self.prior.factor_precision),
+            np.uint64(self.prior.seed), self.prior.init_deviation, self._start,
         )  # fmt: skip
         return found
 
@@ -131,7 +169,7 @@ class Table:
 
         return Rows(
             keys=keys, seen=values(self.seen, NEVER), parameters=self.gather(keys),
-            as_of=values(self.as_of, NEVER), routes=values(self.routes, NOWHERE),
+            as_of=values(self.as_of, NEVER), routes=values(self.routes, NOWHERE), columns=self.prior.columns,
         )  # fmt: skip
 
     def touched(self) -> Rows:
@@ -168,6 +206,7 @@ class Table:
             parameters=self.parameters[held][rows].copy(),
             as_of=self.as_of[held][rows].copy(),
             routes=self.routes[held][rows].copy(),
+            columns=self.prior.columns,
         )
 
     def _grow(self) -> None:
@@ -195,12 +234,10 @@ def _longer(array: NDArray, capacity: int, fill: object) -> NDArray:  # type: ig
 
 
 @njit(cache=True, nogil=True)
-def _start(row, key, seed, deviation, weight_precision, factor_precision):
-    row[0] = np.float32(0)
-    row[1] = weight_precision
-    row[2] = factor_precision
-    for k in range(len(row) - 3):
-        row[3 + k] = np.float32(deviation * normal(key, seed, k))
+def _begin(row, key, seed, deviation, start):
+    row[: len(start)] = start
+    for k in range(len(row) - len(start)):
+        row[len(start) + k] = np.float32(deviation * normal(key, seed, k))
 
 
 @njit(cache=True, nogil=True)
@@ -220,7 +257,7 @@ def _hash(key, seen, as_of, words):
 @njit(cache=True, nogil=True)
 def _touch(
     wanted, whither, done, rows, keys, size, parameters, words, seen, as_of, routes, slots, dirty, touched,
-    touched_size, digest, seed, deviation, weight_precision, factor_precision,
+    touched_size, digest, seed, deviation, start,
 ):  # fmt: skip
     """Resolve keys from number `done` on, until all are or the table is full."""
     while done < len(wanted):
@@ -236,7 +273,7 @@ def _touch(
             keys[row] = key
             if len(whither):
                 routes[row] = whither[done]
-            _start(parameters[row], key, seed, deviation, weight_precision, factor_precision)
+            _begin(parameters[row], key, seed, deviation, start)
         elif not dirty[row]:
             digest[0] -= _hash(key, seen[row], as_of[row], words[row])
         if not dirty[row]:
@@ -249,18 +286,17 @@ def _touch(
 
 
 @njit(cache=True, nogil=True)
-def _gather(
-    wanted, tick, found, keys, as_of, parameters, slots, seed, deviation, weight_precision, factor_precision
-):  # fmt: skip
+def _gather(wanted, tick, found, keys, as_of, parameters, slots, seed, deviation, start):
     for i in range(len(wanted)):
         row = slots[find(wanted[i], keys, slots)]
         if row == MISSING:
-            _start(found[i], wanted[i], seed, deviation, weight_precision, factor_precision)
+            _begin(found[i], wanted[i], seed, deviation, start)
         else:
             found[i] = parameters[row]
             if as_of[row] != NEVER and as_of[row] < tick:
                 share = left(tick - as_of[row])
-                fade_row(found[i], wanted[i], share, seed, deviation, weight_precision, factor_precision)
+                # only the Gaussian's rows have a tick
+                fade_row(found[i], wanted[i], share, seed, deviation, start[WEIGHT_PRECISION], start[FACTOR_PRECISION])
 
 
 @njit(cache=True, nogil=True)

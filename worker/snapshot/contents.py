@@ -43,13 +43,14 @@ def contents_of(version: Version, state: ShardState) -> Contents:
         CorruptSnapshotError: a record does not say what it should, though its bytes are those that were sent.
         IncompatibleDataError: its rows are of another size.
     """
-    factors, fields = state.model.settings.prior.factors, len(state.model.pair_means)
+    layout, fields = state.model.table.prior, len(state.model.pair_means)
+    factors = layout.factors
     rows, pairs, progress = [], [], []
     contributions, ledgers = [], []
     for record in version.data:
         try:
             if record.kind in (Kind.ROWS, Kind.BASE):
-                rows.append(decode_rows(record.value, factors))
+                rows.append(decode_rows(record.value, factors, layout.columns))
             elif record.kind is Kind.CONTRIBUTION:
                 contributions.append(decode_contribution(record.value, factors))
             elif record.kind is Kind.LEDGER:

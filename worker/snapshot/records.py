@@ -20,7 +20,7 @@ from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.model.batch import NOWHERE
 from worker.model.forgetting import NEVER
 from worker.model.ledger import Contribution
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Rows
+from worker.model.table import COLUMNS, FACTORS, Rows
 
 FORMAT = 1
 _ARROW = b"application/vnd.apache.arrow.stream"
@@ -150,39 +150,37 @@ def encode_rows(rows: Rows) -> bytes:
         "key": pa.array(rows.keys),
         "seen": _times(rows.seen),
         "route": _given(np.full(len(rows), NOWHERE) if rows.routes is None else rows.routes, NOWHERE),
-        "weight": pa.array(rows.parameters[:, WEIGHT]),
-        "weight_precision": pa.array(rows.parameters[:, WEIGHT_PRECISION]),
-        "factor_precision": pa.array(rows.parameters[:, FACTOR_PRECISION]),
     }
+    columns |= {name: pa.array(rows.parameters[:, number]) for number, name in enumerate(rows.columns)}
     if rows.as_of is not None and (rows.as_of != NEVER).any():
         columns["as_of"] = _given(rows.as_of, NEVER)
-    factors = rows.parameters.shape[1] - FACTORS
+    factors = rows.parameters.shape[1] - len(rows.columns)
     if factors:
-        flat = pa.array(np.ascontiguousarray(rows.parameters[:, FACTORS:]).ravel())
+        flat = pa.array(np.ascontiguousarray(rows.parameters[:, len(rows.columns) :]).ravel())
         columns["factors"] = pa.FixedSizeListArray.from_arrays(flat, factors)
     return encode(columns)
 
 
-def decode_rows(value: bytes, factors: int) -> Rows:
-    """Read rows of K = `factors` back, bit for bit."""
-    needed = ["key", "seen", "route", "weight", "weight_precision", "factor_precision"]
+def decode_rows(value: bytes, factors: int, numbers: tuple[str, ...] = COLUMNS) -> Rows:
+    """Read rows of these numbers and K = `factors` back, bit for bit."""
+    needed = ["key", "seen", "route", *numbers]
     columns = decode(value, [*needed, "factors"] if factors else needed)
     n = len(columns["key"])
-    parameters = np.empty((n, FACTORS + factors), np.float32)
-    parameters[:, WEIGHT] = columns["weight"]
-    parameters[:, WEIGHT_PRECISION] = columns["weight_precision"]
-    parameters[:, FACTOR_PRECISION] = columns["factor_precision"]
+    parameters = np.empty((n, len(numbers) + factors), np.float32)
+    for number, name in enumerate(numbers):
+        parameters[:, number] = columns[name]
     if factors:
         held = columns["factors"]
         if held.type != pa.list_(pa.float32(), factors):
             raise IncompatibleDataError(f"a row holds {held.type} as factors, not {factors} numbers")
-        parameters[:, FACTORS:] = held.flatten().to_numpy().reshape(n, factors)
+        parameters[:, len(numbers) :] = held.flatten().to_numpy().reshape(n, factors)
     return Rows(
         keys=columns["key"].to_numpy(),
         seen=_filled(columns["seen"], NEVER),
         parameters=parameters,
         as_of=_filled(columns["as_of"], NEVER) if "as_of" in columns else None,
         routes=_filled(columns["route"], NOWHERE),
+        columns=numbers,
     )
 
 

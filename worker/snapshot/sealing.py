@@ -116,7 +116,7 @@ class Sealed:
         self._local, self._contribution = state.model.boundary() if carried is None else state.model.take_over(carried)
         self._fold(self._contribution, foldings)
         self._base_rows, self._base_entries = self._take_base_part()
-        self._pairs = pair_columns(state) if self._contribution is None else None
+        self._pairs = pair_columns(state) if self._contribution is None and len(state.model.pair_means) else None
         self.progress = state.progress.copy()
         self.rejected = state.rejected.copy()
         self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import xxhash
 
 from worker.config import Learning
-from worker.model.gaussian import Gaussian, Settings
+from worker.model.learner import Learner
 from worker.model.ledger import Contribution
-from worker.model.table import Prior
 from worker.quality.progress import Progress
+from worker.snapshot.kinds import learner_of
 from worker.snapshot.manifest import Base, Peer
 
 
@@ -41,7 +41,7 @@ class ShardState:
     """The parameters of one shard, how well it predicted, and where it stands in its lineage."""
 
     shard: int
-    model: Gaussian
+    model: Learner
     progress: Progress
     rejected: Counter[str] = field(default_factory=Counter)
     watermark: int | None = None  # latest event time, milliseconds since 1970
@@ -57,27 +57,8 @@ class ShardState:
     @classmethod
     def fresh(cls, shard: int, learning: Learning) -> "ShardState":
         """Give the state before any event."""
-        settings = learning.model
-        prior = Prior(
-            factors=settings.factors,
-            seed=settings.seed,
-            init_deviation=settings.init_deviation,
-            weight_precision=settings.prior_weight_precision,
-            factor_precision=settings.prior_factor_precision,
-        )
-        logistic = settings.loss == "logistic"
-        model = Gaussian(
-            Settings(
-                prior=prior,
-                pair_precision=settings.prior_pair_precision,
-                logistic=logistic,
-                noise_variance=settings.noise_variance,
-                merge=settings.merge,
-                half_life_ms=settings.half_life_ms,
-            ),
-            fields=1 + len(learning.features),
-        )
-        return cls(shard=shard, model=model, progress=Progress(logistic=logistic))
+        progress = Progress(logistic=learning.model.loss == "logistic")
+        return cls(shard=shard, model=learner_of(learning), progress=progress)
 
     def view(self) -> str:
         """Digest what all shards are known to have added to shared rows: 16 hexadecimal digits, empty if none share."""

@@ -10,38 +10,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from worker.model.batch import Batch, Entries
+from tests.support.batches import Event, batch_of, entries_of, stream
 from worker.model.forgetting import NEVER
 from worker.model.gaussian import Gaussian, Settings
 from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
-
-Event = list[list[tuple[int, float]]]  # by field: (key, multiplier); an empty field is missing
 
 
 def settings_of(factors: int = 4, *, logistic: bool = True, noise_variance: float = 0.5) -> Settings:
     prior = Prior(factors=factors, seed=3, init_deviation=0.3, weight_precision=2.0, factor_precision=5.0)
     return Settings(prior=prior, pair_precision=1.5, logistic=logistic, noise_variance=noise_variance)
-
-
-def entries_of(events: list[Event]) -> Entries:
-    flat = [entry for event in events for place in event for entry in place]
-    lengths = [len(place) for event in events for place in event]
-    return Entries(
-        fields=len(events[0]),
-        keys=np.array([key for key, _ in flat], np.uint64),
-        values=np.array([x for _, x in flat], np.float32),
-        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-    )
-
-
-def batch_of(events: list[Event], labels, weights=None, times=None) -> Batch:
-    n = len(events)
-    return Batch(
-        entries=entries_of(events),
-        labels=np.array(labels, np.float32),
-        weights=np.ones(n, np.float32) if weights is None else np.array(weights, np.float32),
-        times=np.arange(n) if times is None else np.array(times, np.int64),
-    )
 
 
 @dataclass
@@ -121,26 +98,6 @@ class Reference:
                 self.r[name[1], name[2]] -= step * slope / precision[name]
                 self.lr[name[1], name[2]] += h * slope * slope
         return p, variance
-
-
-def stream(n: int, seed: int = 0, *, fields: int = 4, missing: bool = True) -> tuple[list[Event], np.ndarray]:
-    """Events with a bias, single categories, a number and a list, some of them missing; keys differ by field."""
-    rng = np.random.default_rng(seed)
-    events = []
-    for _ in range(n):
-        event: Event = [[(1, 1.0)]]
-        for i in range(1, fields):
-            if missing and rng.random() < 0.2:
-                event.append([])
-            elif i == 2:
-                event.append([(200, float(np.float32(rng.normal())))])
-            elif i == 3:
-                some = rng.choice(6, size=rng.integers(1, 4), replace=False)
-                event.append([(300 + int(value), float(np.float32(1 / len(some)))) for value in some])
-            else:
-                event.append([(100 * i + int(rng.integers(5)), 1.0)])
-        events.append(event)
-    return events, rng.integers(0, 2, n).astype(np.float32)
 
 
 def bits(model: Gaussian) -> tuple:

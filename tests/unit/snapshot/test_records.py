@@ -64,6 +64,19 @@ def test_rows_come_back_bit_for_bit(rows):
     assert back.parameters.dtype == np.float32
 
 
+@pytest.mark.parametrize("columns", [("weight",), ("weight", "z", "n")])
+def test_rows_of_other_numbers_come_back_and_are_not_taken_for_those_of_another_kind(columns):
+    parameters = np.arange(2 * len(columns), dtype=np.float32).reshape(2, -1)
+    rows = Rows(keys=np.array([1, 2], np.uint64), seen=np.array([NEVER, 5]), parameters=parameters, columns=columns)
+    value = encode_rows(rows)
+    back = decode_rows(value, 0, columns)
+    assert same(rows, back)
+    assert back.columns == columns
+    assert back[1:].columns == columns
+    with pytest.raises(CorruptSnapshotError, match="no column 'weight_precision'"):
+        decode_rows(value, 0)
+
+
 @st.composite
 def some_contributions(draw, n: int, width: int) -> Contribution:
     times = st.one_of(st.just(int(NEVER)), st.integers(-(2**62), 2**62))

@@ -12,7 +12,7 @@ from worker.events.features import Features
 from worker.events.partition import partition
 from worker.follow.whole import Whole
 from worker.model.batch import NOWHERE
-from worker.model.gaussian import Scores
+from worker.model.learner import Scores
 from worker.model.table import WEIGHT, WEIGHT_PRECISION
 from worker.snapshot.assembler import Assembler
 from worker.snapshot.lineage import apply, verify

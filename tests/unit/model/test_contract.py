@@ -1,0 +1,296 @@
+"""What every kind of learner does, whatever it learns by: `worker.model.learner`."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.support.batches import Event, batch_of, entries_of, stream
+from worker.config import Learning
+from worker.model.forgetting import NEVER
+from worker.model.learner import Learner
+from worker.snapshot.kinds import learner_of
+
+MODELS = {
+    "gaussian": {"factors": 4},
+    "gaussian-squared": {"factors": 4, "loss": "squared"},
+    "gaussian-linear": {"factors": 0},
+    "sgd": {"kind": "sgd"},
+    "sgd-squared": {"kind": "sgd", "loss": "squared"},
+    "ftrl": {"kind": "ftrl"},
+    "ftrl-sparse": {"kind": "ftrl", "ftrl_l1": 0.5, "ftrl_l2": 1.0},
+}
+every_kind = pytest.mark.parametrize("kind", MODELS)
+
+
+def learner(kind: str, features: int = 3, **settings: object) -> Learner:
+    """Make a learner of so many features beside the bias, as a configuration does."""
+    model = {"merge": False} | MODELS[kind] | settings
+    return learner_of(Learning.model_validate({"features": {f"f{n}": {} for n in range(features)}, "model": model}))
+
+
+def rows_of(model: Learner) -> dict[int, tuple[bytes, int]]:
+    """By key: the bits of a row, and when it was last moved."""
+    rows = model.table.part(0, len(model.table))
+    parts = zip(rows.keys.tolist(), rows.parameters, rows.seen.tolist(), strict=True)
+    return {key: (parameters.tobytes(), seen) for key, parameters, seen in parts}
+
+
+def keys_of(events: list[Event]) -> set[int]:
+    return set(entries_of(events).keys.tolist())
+
+
+@every_kind
+def test_an_event_is_predicted_before_it_is_learned_and_predicting_changes_nothing(kind):
+    model = learner(kind)
+    events, labels = stream(60)
+    model.learn(batch_of(events[:20], labels[:20]))
+    for event, label in zip(events[20:], labels[20:], strict=True):
+        before = rows_of(model), model.digest()
+        predicted = model.predict(entries_of([event]))  # values never seen among them
+        assert (rows_of(model), model.digest()) == before
+        learned = model.learn(batch_of([event], [label]))
+        assert predicted.predictions.tobytes() == learned.predictions.tobytes()
+        assert predicted.variances.tobytes() == learned.variances.tobytes()
+
+
+@every_kind
+@hypothesis_settings(max_examples=15)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=10))
+def test_how_events_are_cut_into_batches_changes_no_bit(kind, sizes):
+    events, labels = stream(sum(sizes), seed=len(sizes))
+    whole, cut = learner(kind), learner(kind)
+    at_once = whole.learn(batch_of(events, labels)).predictions
+    predictions, start = [], 0
+    for size in sizes:
+        part = slice(start, start + size)
+        scores = cut.learn(batch_of(events[part], labels[part], times=range(start, start + size)))
+        predictions.append(scores.predictions)
+        start += size
+        if size % 2:
+            cut.digest()  # a commit in between
+    assert np.concatenate(predictions).tobytes() == at_once.tobytes()
+    assert rows_of(cut) == rows_of(whole)
+    assert cut.digest() == whole.digest()
+
+
+@every_kind
+def test_the_same_events_give_the_same_digest_and_other_events_another(kind):
+    events, labels = stream(200)
+
+    def learned(events: list[Event], labels: np.ndarray) -> int:
+        model = learner(kind)
+        model.learn(batch_of(events, labels))
+        return model.digest()
+
+    assert learned(events, labels) == learned(events, labels)
+    assert learned(events, labels) != learned(events[::-1], labels[::-1]), "learned one after the other, in order"
+    assert learned(events, labels) != learned(events, 1 - labels)
+
+
+@every_kind
+def test_what_counts_as_touched_is_what_was_changed_since_the_last_commit(kind):
+    model = learner(kind)
+    events, labels = stream(100)
+    model.learn(batch_of(events[:90], labels[:90]))
+    model.digest()
+    assert len(model.boundary()[0]) == 0
+    before = rows_of(model)
+    model.learn(batch_of(events[90:], labels[90:], times=range(90, 100)))
+    touched, contribution = model.boundary()
+    after = rows_of(model)
+    assert contribution is None
+    assert set(touched.keys.tolist()) == {key for key in after if after[key] != before.get(key)} == keys_of(events[90:])
+    assert {key: after[key][0] for key in touched.keys.tolist()} == {
+        key: parameters.tobytes() for key, parameters in zip(touched.keys.tolist(), touched.parameters, strict=True)
+    }
+
+
+@every_kind
+def test_rows_that_are_put_into_another_learner_give_the_same_digest_and_scores(kind):
+    model, copy = learner(kind), learner(kind)
+    events, labels = stream(150)
+    for start in (0, 50, 100):
+        part = slice(start, start + 50)
+        model.learn(batch_of(events[part], labels[part], times=range(start, start + 50)))
+        rows, _ = model.boundary()
+        copy.table.put(rows)
+        copy.pair_means, copy.pair_precisions = model.pair_means.copy(), model.pair_precisions.copy()
+        assert copy.digest() == model.digest()
+    entries = entries_of(events)
+    assert copy.predict(entries).predictions.tobytes() == model.predict(entries).predictions.tobytes()
+    given = model.gather(entries.keys)
+    assert learner(kind).gather(entries.keys).tobytes() != given.tobytes()
+    assert copy.predict(entries, given).predictions.tobytes() == model.predict(entries).predictions.tobytes()
+
+
+@every_kind
+def test_an_event_of_no_weight_is_predicted_and_not_learned(kind):
+    model = learner(kind)
+    events, labels = stream(20)
+    model.learn(batch_of(events, labels))
+    before = rows_of(model)
+    unknown: Event = [[(1, 1.0)], [(999, 1.0)], [], []]
+    scores = model.learn(batch_of([*events[:5], unknown], [1.0] * 6, [0.0] * 6, [99] * 6))
+    assert scores.predictions.tobytes() == model.predict(entries_of([*events[:5], unknown])).predictions.tobytes()
+    after = rows_of(model)
+    _, seen = after.pop(999)  # the row is there, and as it begins
+    assert seen == NEVER
+    assert after == before
+    assert model.unstable == 0
+
+
+@every_kind
+def test_a_sample_weight_moves_a_weight_further(kind):
+    def moved(weight: float) -> float:
+        model = learner(kind)
+        model.learn(batch_of([[[(1, 1.0)], [], [], []]], [1.0], [weight]))
+        return float(model.gather(np.array([1], np.uint64))[0, 0])
+
+    assert 0 <= moved(0.5) < moved(1.5) < moved(2.0)
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("x", "label", "weight"),
+    [
+        (3e38, 1.0, 1.0),
+        (1e20, 1.0, 1.0),
+        (1.0, 3e38, 1.0),  # no logistic label, and refused as one; whatever comes, the numbers hold
+        (1.0, 3e38, 3e38),
+        (1.0, float("nan"), 1.0),
+    ],
+)
+def test_an_event_whose_step_would_explode_is_scored_counted_and_not_learned(kind, x, label, weight):
+    model = learner(kind)
+    usual: Event = [[(1, 1.0)], [(2, 1.0)], [], []]
+    model.learn(batch_of([usual] * 5, [1.0] * 5))
+    before, digest = rows_of(model), model.digest()
+    scores = model.learn(batch_of([[[(1, 1.0)], [(2, x)], [], []]], [label], [weight], [9]))
+    assert len(scores.predictions) == 1
+    assert model.unstable == 1
+    assert rows_of(model) == before
+    assert model.digest() != digest, "that it came is part of what the shard is"
+    model.learn(batch_of([usual], [1.0], times=[9]))
+    assert model.unstable == 1
+    assert rows_of(model) != before
+
+
+@every_kind
+@hypothesis_settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-(2.0**100), 2.0**100, width=32),
+            st.floats(-(2.0**127), 2.0**127, width=32),
+            st.floats(0, 2.0**127, width=32),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_no_events_whatever_make_a_parameter_that_is_no_number(kind, rows):
+    model = learner(kind)
+    events = [[[(1, 1.0)], [(2, float(x))], [(3, 1.0)], []] for x, _, _ in rows]
+    labels = [y if kind.endswith("squared") else y > 0 for _, y, _ in rows]
+    model.learn(batch_of(events, labels, [w for _, _, w in rows]))
+    assert np.isfinite(model.table.part(0, len(model.table)).parameters).all()
+
+
+@every_kind
+def test_a_missing_field_takes_no_part(kind):
+    """The same bits as in a model that does not have the field."""
+    events, labels = stream(50, fields=3, missing=False)
+    wider = [[event[0], [], *event[1:]] for event in events]
+    narrow, wide = learner(kind, features=2), learner(kind)
+    one, other = narrow.learn(batch_of(events, labels)), wide.learn(batch_of(wider, labels))
+    assert one.predictions.tobytes() == other.predictions.tobytes()
+    assert rows_of(narrow) == rows_of(wide)
+
+
+@every_kind
+def test_an_event_with_nothing_in_it_scores_what_a_fresh_model_does(kind):
+    model = learner(kind)
+    nothing: Event = [[], [], [], []]
+    (score,) = model.learn(batch_of([nothing], [1.0])).predictions
+    assert score == (0.0 if kind.endswith("squared") else 0.5)
+    assert len(model.table) == 0
+
+
+@every_kind
+def test_all_values_of_a_field_are_learned_each_by_its_multiplier(kind):
+    model = learner(kind)
+    model.learn(batch_of([[[(1, 1.0)], [(11, 0.5), (12, 0.25), (13, 0.25)], [(20, -1.0)], []]] * 3, [1.0] * 3))
+    half, quarter, same, minus = model.gather(np.array([11, 12, 13, 20], np.uint64))[:, 0]
+    assert half >= quarter == same
+    assert minus < 0
+    assert half > 0, "by three events"
+
+
+@every_kind
+def test_a_row_never_seen_is_as_rows_begin_and_seen_is_the_latest_event_time(kind):
+    model = learner(kind)
+    begin = model.gather(np.array([7], np.uint64))
+    assert begin[0, 0] == 0
+    model.learn(batch_of([[[(7, 1.0)], [], [], []]] * 2, [1.0, 0.0], times=[50, 40]))
+    assert rows_of(model)[7][1] == 50
+    assert model.table.parameters.shape[1] == begin.shape[1]
+    assert model.table.touched().columns[0] == "weight"
+
+
+@every_kind
+def test_it_learns_what_is_there_to_learn(kind):
+    """A label that two of three fields decide: the loss is well below that of the best constant."""
+    rng = np.random.default_rng(1)
+    sides = rng.integers(0, 5, (5_000, 3))
+    events: list[Event] = [
+        [[(1, 1.0)], *([(10 * n + side, 1.0)] for n, side in enumerate(row, 1))] for row in sides.tolist()
+    ]
+    logit = sides[:, 0] - sides[:, 1] * 0.5 - 1.0
+    if kind.endswith("squared"):
+        labels = logit + rng.normal(0, 0.3, len(logit))
+        loss, constant = (lambda p: (p - labels) ** 2), labels.var()
+    else:
+        labels = (rng.random(len(logit)) < 1 / (1 + np.exp(-logit))).astype(np.float64)
+        rate = labels.mean()
+        constant = -rate * np.log(rate) - (1 - rate) * np.log(1 - rate)
+        loss = lambda p: -np.log(np.where(labels == 1, p, 1 - p))  # noqa: E731 - beside the other one
+    model = learner(kind)
+    each = loss(model.learn(batch_of(events, labels)).predictions.astype(np.float64))
+    assert each[2_500:].mean() < 0.85 * constant
+    assert each[2_500:].mean() < each[:500].mean()
+
+
+@every_kind
+def test_only_what_knows_its_uncertainty_tells_a_variance(kind):
+    model = learner(kind)
+    events, labels = stream(30)
+    variances = model.learn(batch_of(events, labels)).variances
+    known = kind.startswith("gaussian")
+    assert np.isfinite(variances).all() if known else np.isnan(variances).all()
+    assert np.isnan(model.predict(entries_of(events)).variances).any() != known
+
+
+@every_kind
+def test_memory_is_told_and_grows_with_the_rows(kind):
+    model = learner(kind)
+    before = model.nbytes
+    model.learn(batch_of([[[(key, 1.0)], [], [], []] for key in range(1, 3_000)], [1.0] * 2_999))
+    assert len(model.table) == 2_999
+    assert model.nbytes >= before + 1_900 * 4
+
+
+@every_kind
+def test_without_merging_there_is_nothing_to_take_over_or_to_renew(kind):
+    model = learner(kind)
+    events, labels = stream(20)
+    model.learn(batch_of(events, labels))
+    assert model.shared is None
+    before = rows_of(model)
+    model.renew(np.array(sorted(keys_of(events)), np.uint64))
+    assert rows_of(model) == before
+    contribution = learner_of(Learning.model_validate({"features": {"f": {}}})).boundary()[1]
+    assert contribution is not None
+    with pytest.raises(ValueError, match="only shards that are merged"):
+        model.take_over(contribution)
