@@ -11,11 +11,19 @@ from worker.config import Feature, Learning, Model
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
+from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
 from worker.model.ledger import Ledger
 from worker.model.table import Table
 from worker.pipeline import Pipeline
-from worker.snapshot.records import decode_contribution, decode_rows, encode_contribution, encode_rows
+from worker.snapshot.records import (
+    decode_contribution,
+    decode_rows,
+    decode_words,
+    encode_contribution,
+    encode_rows,
+    encode_words,
+)
 from worker.snapshot.state import ShardState
 
 _EVENTS = 200  # the decoder goes column by column only where there are many
@@ -46,6 +54,9 @@ def compile_all() -> None:
     state.model.table.gather(read.keys)
     Table(state.model.table.prior, capacity=1).put(read)  # which makes it grow
     state.digest()
+    cells = Cells({"some": 2})
+    cells.put(decode_words(encode_words(Words(places=np.arange(2), values=np.ones(2, np.uint64))), 2))
+    cells.settle()
     table = Decoder(_EVERY_KIND, labelled=False).decode(_events(item="i1"), timestamps).table
     state.model.predict(Features(_EVERY_KIND).encode(table))
     _merge(timestamps)

@@ -1,4 +1,4 @@
-"""Progressive log loss and AUC of each learner with its defaults, every event predicted before it is learned; no Kafka."""
+"""Progressive log loss and AUC of each learner with its defaults; no Kafka."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -16,9 +16,10 @@ from worker.config import Learning
 from worker.events.hashing import key_of
 from worker.model.arithmetic import mix
 from worker.model.batch import SHARED
+from worker.model.cells import Cells
 from worker.pipeline import Pipeline
 from worker.snapshot.manifest import Manifest, Peer
-from worker.snapshot.records import Kind, Record, decode_ledger
+from worker.snapshot.records import Kind, Record, decode_ledger, encode_words
 from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.snapshot.state import ShardState
 
@@ -149,10 +150,10 @@ def test_the_schema_has_what_the_model_has() -> None:
 
 def test_the_columns_are_those_of_the_records() -> None:
     tables = [re.findall(r"^\| `(\w+)` \| `(.+?)` \|", part, re.MULTILINE) for part in README.split("| Column |")[1:]]
-    rows, pairs, progress, contribution, ledger = [dict(table) for table in tables]
+    rows, pairs, progress, cells, contribution, ledger = [dict(table) for table in tables]
     documented = {
         Kind.ROWS: rows, Kind.BASE: rows, Kind.PAIRS: pairs, Kind.PROGRESS: progress,
-        Kind.CONTRIBUTION: contribution, Kind.LEDGER: ledger,
+        Kind.CONTRIBUTION: contribution, Kind.LEDGER: ledger, Kind.CELLS: cells, Kind.BASE_CELLS: cells,
     }  # fmt: skip
     factors = LEARNING.model.factors
     fading = FADING[-1][:-1]
@@ -165,7 +166,10 @@ def test_the_columns_are_those_of_the_records() -> None:
             if name != "as_of" or record in fading
         }
         assert found == told, record.kind
-    assert {record.kind for record in [*VERSIONS[1][:-1], *MERGED[1][:-1]]} == set(documented)
+    written = {record.kind for record in [*VERSIONS[1][:-1], *MERGED[1][:-1]]}
+    assert written | {Kind.CELLS, Kind.BASE_CELLS} == set(documented)
+    words = pa.ipc.open_stream(encode_words(Cells({}).part(0, 0))).schema
+    assert {field.name: str(field.type) for field in words} == cells
 
 
 @pytest.mark.parametrize("kind", ["sgd", "ftrl"])

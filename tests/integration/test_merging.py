@@ -9,7 +9,7 @@ import orjson
 
 from deploy.broker import Broker
 from tests.support.acts import drawn_acts
-from tests.support.crew import Crew
+from tests.support.crew import Crew, Worker
 from tests.support.ends import Ends
 from tests.support.feed import Feed
 from tests.support.merged import Listener, Replays, assembled, knows_all, shared_keys, sum_of, view_of
@@ -302,7 +302,11 @@ def test_a_worker_that_slept_while_its_peers_were_trimmed_goes_on(kafka: Broker,
         before = {worker.name: worker.count(COMMITTED) for worker in crew.workers}
         feed.send(10, without={1})
         known = await_all_learned(stage)[0].peers[1].offset
-        (sleeper,) = [worker for worker in crew.workers if worker.count(COMMITTED) > before[worker.name]]
+
+        def committed() -> list[Worker]:
+            return [worker for worker in crew.workers if worker.count(COMMITTED) > before[worker.name]]
+
+        (sleeper,) = await_("a commit", committed)
         trimmed = sleeper.count("peers_trimmed: shard 0")
         sleeper.send(signal.SIGSTOP)
 

@@ -7,11 +7,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from worker.errors import CorruptSnapshotError
+from worker.model.cells import Words
 from worker.model.ledger import Contribution
 from worker.model.table import Rows
 from worker.quality.progress import BINS, Progress
 from worker.snapshot.assembler import Version
-from worker.snapshot.records import Kind, decode, decode_contribution, decode_ledger, decode_rows
+from worker.snapshot.records import Kind, decode, decode_contribution, decode_ledger, decode_rows, decode_words
 from worker.snapshot.state import ShardState
 
 
@@ -34,6 +35,7 @@ class Contents:
     ledgers: list[tuple[Contribution, Contribution]]  # own, merged
     pairs: list[Pairs]
     progress: list[Progress]
+    words: list[Words]
 
 
 def contents_of(version: Version, state: ShardState) -> Contents:
@@ -46,7 +48,7 @@ def contents_of(version: Version, state: ShardState) -> Contents:
     layout, fields = state.model.table.prior, len(state.model.pair_means)
     factors = layout.factors
     rows, pairs, progress = [], [], []
-    contributions, ledgers = [], []
+    contributions, ledgers, words = [], [], []
     for record in version.data:
         try:
             if record.kind in (Kind.ROWS, Kind.BASE):
@@ -57,11 +59,15 @@ def contents_of(version: Version, state: ShardState) -> Contents:
                 ledgers.append(decode_ledger(record.value, factors))
             elif record.kind is Kind.PAIRS:
                 pairs.append(_pairs(record.value, fields))
+            elif record.kind in (Kind.CELLS, Kind.BASE_CELLS):
+                words.append(decode_words(record.value, len(state.cells)))
             elif record.kind is Kind.PROGRESS:
                 progress.append(decode_progress(record.value, logistic=state.progress.logistic))
         except (ValueError, pa.ArrowException) as error:  # a column of another type or length
             raise CorruptSnapshotError(f"{record.name} cannot be used: {error}") from error
-    return Contents(rows=rows, contributions=contributions, ledgers=ledgers, pairs=pairs, progress=progress)
+    return Contents(
+        rows=rows, contributions=contributions, ledgers=ledgers, pairs=pairs, progress=progress, words=words
+    )
 
 
 def pair_columns(state: ShardState) -> dict[str, pa.Array]:

@@ -1,6 +1,7 @@
 """The kinds of learners, made as a configuration says."""
 
 from worker.config import Learning
+from worker.model.cells import Cells
 from worker.model.ftrl import Ftrl, FtrlSettings
 from worker.model.gaussian import Gaussian, Settings
 from worker.model.learner import Learner
@@ -36,3 +37,8 @@ def learner_of(learning: Learning) -> Learner:
         ),
         fields=1 + len(learning.features),
     )
+
+
+def cells_of(_: Learning) -> Cells:
+    """Make what a shard remembers beside its rows."""
+    return Cells({})

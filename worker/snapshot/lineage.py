@@ -41,6 +41,7 @@ def advance(state: ShardState, version: Version) -> None:
     rows = [model.table.get(part.keys) for part in contents.rows]
     pairs = model.pair_means.copy(), model.pair_precisions.copy()
     clock = model.clock.time, model.clock.pending
+    words = [state.cells.get(part.places) for part in contents.words]
     _take(state, version, contents)
     try:
         verify(state, version.manifest)
@@ -49,6 +50,8 @@ def advance(state: ShardState, version: Version) -> None:
             model.table.put(part)
         model.pair_means, model.pair_precisions = pairs
         model.clock.set(*clock)
+        for words_before in reversed(words):
+            state.cells.put(words_before)
         if model.shared is not None:
             for contribution in contents.contributions:
                 model.shared.own.add(-contribution)
@@ -123,6 +126,8 @@ def _take(state: ShardState, version: Version, contents: Contents) -> None:
     for pairs in contents.pairs:
         model.pair_means[pairs.left, pairs.right] = pairs.means
         model.pair_precisions[pairs.left, pairs.right] = pairs.precisions
+    for words in contents.words:
+        state.cells.put(words)
     for progress in contents.progress:
         state.progress = progress
     model.unstable = manifest.state.unstable

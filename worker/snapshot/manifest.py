@@ -13,6 +13,9 @@ from worker.snapshot.records import FORMAT, Kind
 _NOT_LEARNING = {"events": {"topic", "start"}, "model": {"name", "topic"}}
 
 
+_OF_BASES = (Kind.BASE, Kind.LEDGER, Kind.BASE_CELLS)
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")  # a later release may say more
 
@@ -92,7 +95,7 @@ class Manifest(_Part):
     @property
     def delta_bytes(self) -> int:
         """Bytes of the version that are not part of a base."""
-        return sum(part.bytes for part in self.records if part.kind not in (Kind.BASE, Kind.LEDGER))
+        return sum(part.bytes for part in self.records if part.kind not in _OF_BASES)
 
     @staticmethod
     def link(value: bytes) -> str:

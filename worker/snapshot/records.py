@@ -3,7 +3,8 @@
 A data record is an Arrow IPC stream of one batch, which any Arrow library in any language reads. Its kind tells what it
 carries: `rows` (touched since the version before), `base` (a part of a full copy of them), `contribution` (what was
 added to rows that all shards share), `ledger` (a part of a full copy of what was ever added to them), `pairs` (the pair
-weights, where shards are not merged) and `progress` (the sums of progressive evaluation).
+weights, where shards are not merged), `progress` (the sums of progressive evaluation), `cells` (what the shard
+remembers beside rows, as far as it was written since the version before) and `base_cells` (a part of a full copy).
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.model.batch import NOWHERE
+from worker.model.cells import Words
 from worker.model.forgetting import NEVER
 from worker.model.ledger import Contribution
 from worker.model.table import COLUMNS, FACTORS, Rows
@@ -28,7 +30,7 @@ _JSON = b"application/json"
 _ENVELOPE_BYTES = 8_192  # room for the schema, the headers, the key and Kafka's own framing
 
 
-Part = TypeVar("Part", Rows, Contribution)
+Part = TypeVar("Part", Rows, Contribution, Words)
 
 
 class Kind(StrEnum):
@@ -40,6 +42,8 @@ class Kind(StrEnum):
     LEDGER = "ledger"
     PAIRS = "pairs"
     PROGRESS = "progress"
+    CELLS = "cells"
+    BASE_CELLS = "base_cells"
     MANIFEST = "manifest"
 
 
@@ -134,6 +138,9 @@ def entry_bytes(factors: int) -> int:
     return 8 + 2 * (8 + 1) + 2 * 8 * (FACTORS + factors)
 
 
+WORD_BYTES = 16  # of a word in a data record: its place and itself
+
+
 def rows_per_record(each_bytes: int, limit_bytes: int) -> int:
     """Give how many rows of so many bytes fit a record of a topic whose `max.message.bytes` is the limit."""
     count = (limit_bytes - _ENVELOPE_BYTES) // each_bytes
@@ -206,6 +213,24 @@ def decode_ledger(value: bytes, factors: int) -> tuple[Contribution, Contributio
     columns = decode(value, ["key", "seen", "own_seen", "own", "merged"])
     own = _contribution(columns | {"seen": columns["own_seen"]}, "own", factors, _tick(value, "own_tick"))
     return own, _contribution(columns, "merged", factors, _tick(value, "merged_tick"))
+
+
+def encode_words(words: Words) -> bytes:
+    """Write words of a shard's cells as an Arrow IPC stream."""
+    return encode({"place": pa.array(words.places, pa.int64()), "word": pa.array(words.values)})
+
+
+def decode_words(value: bytes, size: int) -> Words:
+    """Read words of cells that are so many back.
+
+    Raises:
+        CorruptSnapshotError: a word has no place there.
+    """
+    columns = decode(value, ["place", "word"])
+    words = Words(places=columns["place"].to_numpy(), values=columns["word"].to_numpy())
+    if len(words) and not (words.places.min() >= 0 and words.places.max() < size):
+        raise CorruptSnapshotError(f"a record of cells names places that are none of the {size}")
+    return words
 
 
 def _keyed(contribution: Contribution) -> dict[str, pa.Array]:

@@ -9,7 +9,7 @@ What was added to shared rows are sums, which a reader adds up: those of a base 
 and every contribution from that version on comes on top.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from worker.config import Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.model.batch import SHARED
+from worker.model.cells import Words
 from worker.model.ledger import Contribution
 from worker.model.table import WEIGHT, WEIGHT_PRECISION, Rows
 from worker.snapshot.contents import pair_columns, progress_columns
 from worker.snapshot.manifest import Base, Input, Manifest, Peer, RecordSum, State, describe
 from worker.snapshot.records import (
+    WORD_BYTES,
     Kind,
     Record,
     checksum,
@@ -31,6 +33,7 @@ from worker.snapshot.records import (
     encode_contribution,
     encode_ledger,
     encode_rows,
+    encode_words,
     entry_bytes,
     row_bytes,
     rows_per_record,
@@ -115,7 +118,8 @@ class Sealed:
         self._begin_base()
         self._local, self._contribution = state.model.boundary() if carried is None else state.model.take_over(carried)
         self._fold(self._contribution, foldings)
-        self._base_rows, self._base_entries = self._take_base_part()
+        self._base_rows, self._base_entries, self._base_words = self._take_base_part()
+        self._words = state.cells.touched()
         self._pairs = pair_columns(state) if self._contribution is None and len(state.model.pair_means) else None
         self.progress = state.progress.copy()
         self.rejected = state.rejected.copy()
@@ -137,36 +141,36 @@ class Sealed:
     @cached_property
     def data(self) -> list[Record]:
         """The data records, in their order; encoded when first asked for."""
-        return self._encode()
+        records = []
+        for sequence, (kind, value, rows) in enumerate(self._values()):
+            records.append(self._record(kind, value, sequence))
+            self._rows.append(rows)
+        return records
 
     def encode(self) -> None:
         """Encode the data records now."""
         _ = self.data
 
-    def _encode(self) -> list[Record]:
-        factors, limit = self._writing.learning.model.factors, self._writing.record_limit_bytes
-        records: list[Record] = []
-
-        def add(kind: Kind, value: bytes, rows: int) -> None:
-            records.append(self._record(kind, value, len(records)))
-            self._rows.append(rows)
-
-        entries, rows = rows_per_record(entry_bytes(factors), limit), rows_per_record(self._row_bytes, limit)
-        add(Kind.PROGRESS, encode(progress_columns(self.progress)), 0)
+    def _values(self) -> Iterator[tuple[Kind, bytes, int]]:
+        """Encode what was copied out: kind, value, and how many rows are in it."""
+        limit = self._writing.record_limit_bytes
+        entries = rows_per_record(entry_bytes(self._writing.learning.model.factors), limit)
+        rows, words = rows_per_record(self._row_bytes, limit), rows_per_record(WORD_BYTES, limit)
+        yield Kind.PROGRESS, encode(progress_columns(self.progress)), 0
         if self._pairs is not None:
-            add(Kind.PAIRS, encode(self._pairs), 0)
-        if self._contribution is not None:
-            for some in split(self._contribution, entries):
-                add(Kind.CONTRIBUTION, encode_contribution(some), len(some))
+            yield Kind.PAIRS, encode(self._pairs), 0
+        for some in split(self._contribution, entries) if self._contribution is not None else ():
+            yield Kind.CONTRIBUTION, encode_contribution(some), len(some)
         for piece in split(self._local, rows):
-            add(Kind.ROWS, encode_rows(piece), len(piece))
+            yield Kind.ROWS, encode_rows(piece), len(piece)
+        for part in split(self._words, words):
+            yield Kind.CELLS, encode_words(part), 0
         for piece in split(self._base_rows, rows):
-            add(Kind.BASE, encode_rows(piece), len(piece))
-        if self._base_entries is not None:
-            own, merged = self._base_entries
-            for some_own, some_merged in zip(split(own, entries), split(merged, entries), strict=True):
-                add(Kind.LEDGER, encode_ledger(some_own, some_merged), len(some_own))
-        return records
+            yield Kind.BASE, encode_rows(piece), len(piece)
+        for some_own, some_merged in zip(*(split(it, entries) for it in self._base_entries), strict=True):
+            yield Kind.LEDGER, encode_ledger(some_own, some_merged), len(some_own)
+        for part in split(self._base_words, words):
+            yield Kind.BASE_CELLS, encode_words(part), 0
 
     @property
     def needs_offset(self) -> bool:
@@ -236,28 +240,34 @@ class Sealed:
             size_bytes = len(model.table) * self._row_bytes
             if model.shared is not None:
                 size_bytes += len(model.shared.merged) * entry_bytes(factors)
+            size_bytes += len(state.cells) * WORD_BYTES
             if state.bytes_since_base > max(size_bytes, _SMALLEST_BASE_BYTES):
                 merged = model.shared.merged.all() if model.shared is not None else None
                 own = model.shared.own.get(merged.keys) if model.shared is not None and merged is not None else None
                 self._sweep = Sweep(
-                    version=self.version, stop_row=len(model.table), own=own, merged=merged, peers=dict(state.peers)
-                )
+                    version=self.version, stop_row=len(model.table), own=own, merged=merged, peers=dict(state.peers),
+                    stop_word=len(state.cells),
+                )  # fmt: skip
 
-    def _take_base_part(self) -> tuple[Rows, tuple[Contribution, Contribution] | None]:
-        """Copy the part of a base that this version carries: rows, and entries of both ledgers."""
-        sweep, table = self._sweep, self._state.model.table
+    def _take_base_part(self) -> tuple[Rows, tuple[Contribution, ...], Words]:
+        """Copy the part of a base that this version carries: rows, entries of both ledgers, and cells."""
+        sweep, table, cells = self._sweep, self._state.model.table, self._state.cells
         if sweep is None:
-            return table.part(0, 0), None
+            return table.part(0, 0), (), cells.part(0, 0)
         budget_bytes, factors = self._writing.base_part_bytes, self._writing.learning.model.factors
         stop = min(sweep.next_row + max(1, budget_bytes // self._row_bytes), sweep.stop_row)
         part = table.part(sweep.next_row, stop)
-        entries, ledgers = sweep.next_entry, None
+        entries, ledgers = sweep.next_entry, tuple[Contribution, ...]()
         if stop == sweep.stop_row and sweep.own is not None and sweep.merged is not None:
             entries = min(len(sweep.merged), entries + max(1, budget_bytes // entry_bytes(factors)))
             some = slice(sweep.next_entry, entries)
             ledgers = sweep.own[some], sweep.merged[some]
-        self._sweep = replace(sweep, next_row=stop, next_entry=entries)
-        return part[(part.keys & SHARED) == 0], ledgers
+        word = sweep.next_word
+        if stop == sweep.stop_row and entries == (len(sweep.merged) if sweep.merged else 0):
+            word = min(sweep.stop_word, word + budget_bytes // WORD_BYTES)
+        words = cells.part(sweep.next_word, word)
+        self._sweep = replace(sweep, next_row=stop, next_entry=entries, next_word=word)
+        return part[(part.keys & SHARED) == 0], ledgers, words
 
     def _fold(self, contribution: Contribution | None, foldings: Sequence[Folding]) -> None:
         """Add what the other shards have added, in their canonical order, and make the shared rows anew."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import xxhash
 
 from worker.config import Learning
+from worker.model.cells import Cells
 from worker.model.learner import Learner
 from worker.model.ledger import Contribution
 from worker.quality.progress import Progress
-from worker.snapshot.kinds import learner_of
+from worker.snapshot.kinds import cells_of, learner_of
 from worker.snapshot.manifest import Base, Peer
 
 
@@ -29,11 +30,14 @@ class Sweep:
     offset: int | None = None  # of that version's first record, known once it is written
     next_row: int = 0
     next_entry: int = 0  # of the ledger, which follows the rows
+    next_word: int = 0  # of the cells, which follow that
+    stop_word: int = 0
 
     @property
     def done(self) -> bool:
         """Tell whether all of it is sent."""
-        return self.next_row >= self.stop_row and self.next_entry >= (len(self.merged) if self.merged else 0)
+        entries = len(self.merged) if self.merged else 0
+        return self.next_row >= self.stop_row and self.next_entry >= entries and self.next_word >= self.stop_word
 
 
 @dataclass(kw_only=True)
@@ -43,6 +47,7 @@ class ShardState:
     shard: int
     model: Learner
     progress: Progress
+    cells: Cells = field(default_factory=lambda: Cells({}))  # what it remembers beside rows
     rejected: Counter[str] = field(default_factory=Counter)
     watermark: int | None = None  # latest event time, milliseconds since 1970
     next_offset: int = 0  # of the event topic
@@ -58,7 +63,7 @@ class ShardState:
     def fresh(cls, shard: int, learning: Learning) -> "ShardState":
         """Give the state before any event."""
         progress = Progress(logistic=learning.model.loss == "logistic")
-        return cls(shard=shard, model=learner_of(learning), progress=progress)
+        return cls(shard=shard, model=learner_of(learning), progress=progress, cells=cells_of(learning))
 
     def view(self) -> str:
         """Digest what all shards are known to have added to shared rows: 16 hexadecimal digits, empty if none share."""
@@ -68,12 +73,14 @@ class ShardState:
         """Digest all that this shard has learned and counted: 32 hexadecimal digits.
 
         It depends on the events alone: not on versions, batches, restarts or the order of rows. Where shards are
-        merged, it also depends on which versions of the others were known to it when. Settles the table, so it belongs
-        to a commit.
+        merged, it also depends on which versions of the others were known to it when. Settles table and cells, so it
+        belongs to a commit.
         """
         whole = xxhash.xxh3_128()
         whole.update(self.model.digest().to_bytes(8, "little"))
         whole.update(self.progress.sums.tobytes())
         whole.update(self.progress.histogram.tobytes())
+        if len(self.cells):
+            whole.update(self.cells.settle().to_bytes(8, "little"))
         whole.update(repr((sorted(self.rejected.items()), self.watermark, self.next_offset)).encode())
         return whole.hexdigest()

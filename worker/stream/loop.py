@@ -23,7 +23,7 @@ from worker.stream.trim import Trimmer
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 0.1  # the longest that a turn waits for events: what a signal, or a restored shard, waits at most
-_BUSY_SECONDS = 0.01  # the same while the next commit waits for the last one to be acknowledged
+_BUSY_SECONDS = 0.01  # the same while a commit is on its way: it is judged as soon as it has ended
 _POLLS_AHEAD = 2  # so much is polled before it is learned: one poll is prepared while another one is learned
 _ROOM_SECONDS = 0.5  # without room for more, partitions are paused: the group has to be served all the same
 _STUCK_TIMEOUTS = 4  # a transaction and its abort take two of its timeouts at most
@@ -185,6 +185,7 @@ class Loop:
                 self._trimmer.trim(manifest.shard, manifest.bases[0].offset)
 
     def _patience(self) -> float:
-        due = self._commits.began + self._config.commit.interval_seconds
-        left = max(due, self._commits.not_before) - self._clock()
-        return min(_IDLE_SECONDS, max(left, _BUSY_SECONDS if self._commits.under_way else 0.0))
+        if self._commits.under_way:
+            return _BUSY_SECONDS
+        due = max(self._commits.began + self._config.commit.interval_seconds, self._commits.not_before)
+        return min(_IDLE_SECONDS, max(due - self._clock(), 0.0))
