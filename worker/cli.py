@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "run": "worker.commands.run:run",
     "follow": "worker.commands.follow:follow",
     "score": "worker.commands.follow:score",
+    "explain": "worker.commands.explain:explain",
     "reshard": "worker.commands.reshard:reshard",
     "snapshot": "worker.commands.snapshot:snapshot",
     "simulate": "worker.commands.simulate:simulate",

@@ -7,6 +7,15 @@ class HeadraceError(Exception):
     exit_code = 1
 
 
+class RejectedEventError(HeadraceError):
+    """An event cannot be read; the message says why, `reason` is the word that dead letters carry for it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
 class ConfigurationError(HeadraceError):
     """The configuration cannot be used as it stands; run `headrace config check`."""
 

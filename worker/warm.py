@@ -14,6 +14,7 @@ from worker.events.partition import partition_of
 from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
 from worker.model.ledger import Ledger
+from worker.model.sampling import sample
 from worker.model.table import Table
 from worker.pipeline import Pipeline
 from worker.snapshot.records import (
@@ -50,7 +51,8 @@ def compile_all() -> None:
     rows = state.model.table.touched()
     state.model.table.put(rows)
     read = decode_rows(encode_rows(rows), _EVERY_KIND.model.factors)  # arrays that are read-only, as a restore has them
-    state.model.table.get(read.keys)
+    for keys in (read.keys, rows.keys):
+        state.model.table.get(keys)
     state.model.table.gather(read.keys)
     Table(state.model.table.prior, capacity=1).put(read)  # which makes it grow
     state.digest()
@@ -58,7 +60,9 @@ def compile_all() -> None:
     cells.put(decode_words(encode_words(Words(places=np.arange(2), values=np.ones(2, np.uint64))), 2))
     cells.settle()
     table = Decoder(_EVERY_KIND, labelled=False).decode(_events(item="i1"), timestamps).table
-    state.model.predict(Features(_EVERY_KIND).encode(table))
+    entries = Features(_EVERY_KIND).encode(table)
+    state.model.predict(entries)
+    sample(state.model, entries, state.model.gather(entries.keys), 0, logistic=True)
     _merge(timestamps)
     _learn_linear(timestamps)
     for partitioner in ("murmur2", "crc32"):
@@ -77,6 +81,7 @@ def _merge(timestamps: NDArray[np.int64]) -> None:
         return
     read = decode_contribution(encode_contribution(contribution), factors)
     shared.merged.add(read)
+    shared.merged.get(read.keys)
     grown = Ledger(read.amounts.shape[1], capacity=1)
     grown.add(read)
     grown.add(replace(read, tick=TICKS))  # a half-life later

@@ -1,4 +1,4 @@
-"""Progressive log loss and AUC of each learner with its defaults; no Kafka."""
+"""Progressive log loss and AUC of each learner with its defaults: every event is predicted before it is learned."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path

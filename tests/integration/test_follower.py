@@ -17,7 +17,7 @@ from tests.support.lineage import Writer, events, learning_of
 from tests.support.patience import SECONDS, await_
 from tests.support.publisher import Damage, Publisher, at, flipped, lost, of_format
 from worker.config import Kafka, Learning
-from worker.errors import IncompatibleDataError
+from worker.errors import IncompatibleDataError, RejectedEventError
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.follow import Follower
@@ -89,6 +89,24 @@ def test_scores_are_those_of_the_writer_to_the_bit_version_after_version(kafka, 
             assert served.age_seconds > 0
             assert serves(follower, writer)
             assert follower.progress().events == manifest.state.events
+        # What it says about a score is that score, and who moved the rows behind it
+        value = events(1, manifest.version - 1)[0]  # which the last version learned first
+        told, scores = follower.explain(value), follower.score([value])
+        assert told.probability == scores.probability[0] == scores.mean[0]
+        assert told.variance == scores.variance[0]
+        assert {str(row.moved) for row in told.rows} == {"7"}
+        with pytest.raises(RejectedEventError, match="not_json"):
+            follower.explain(b"no json")
+        # and a draw is the same by the same seed, and another without one
+        drawn = follower.score([value], explore="thompson", seed=3)
+        assert (drawn.seed, scores.seed) == (3, None)
+        assert drawn.probability[0] != drawn.mean[0] == scores.mean[0]
+        assert follower.score([value], explore="thompson", seed=3).probability[0] == drawn.probability[0]
+        fresh = follower.score([value], explore="thompson")
+        assert follower.score([value], explore="thompson", seed=fresh.seed).probability[0] == fresh.probability[0]
+        assert fresh.probability[0] != drawn.probability[0]
+        with pytest.raises(ValueError, match="thompson"):
+            follower.score([value], seed=3)
 
 
 def test_a_follower_comes_by_new_versions_without_being_asked(kafka, publisher):
@@ -414,6 +432,19 @@ def test_the_commands_tell_and_score(kafka, publisher, model):
     assert (None in variances) == bool(model)
     assert {(line["shard"], line["version"]) for line in lines[:20]} == {(0, 3)}
     assert lines[20]["rejected"] == "not_json"
+
+    drawn = headrace(kafka, publisher.topic, "score", "--explore", "thompson", "--seed", "7", given=values[0])
+    if model:
+        assert (drawn.returncode, b"does not know how sure it is" in drawn.stderr) == (2, True)
+    else:
+        assert drawn.returncode == 0, drawn.stderr.decode()
+        line = orjson.loads(drawn.stdout)
+        assert (line["mean"], line["seed"]) == (lines[0]["probability"], 7)
+        assert line["probability"] != line["mean"]
+    told = headrace(kafka, publisher.topic, "explain", "--json", values[0].decode())
+    assert told.returncode == 0, told.stderr.decode()
+    explanation = orjson.loads(told.stdout)
+    assert (explanation["probability"], explanation["version"]) == (lines[0]["probability"], 3)
 
 
 def test_the_commands_say_what_is_wrong(kafka, publisher):

@@ -15,6 +15,7 @@ from worker.events.partition import partition_of
 from worker.follow.whole import Whole
 from worker.model.batch import Entries
 from worker.snapshot.lineage import advance, apply, verify
+from worker.snapshot.records import Kind, decode_keys
 from worker.snapshot.state import ShardState
 from worker.stream.contributions import folding_of
 from worker.stream.merging import recall
@@ -64,12 +65,18 @@ def _restore(writer: Writer, all_: list[Writer]) -> None:
 def _follow(writer: Writer) -> None:
     first, *rest = versions(writer.log, writer.learning, shard=writer.shard)
     state, whole = ShardState.fresh(writer.shard, writer.learning), Whole(writer.learning)
+    state.model.table.keep_marks()
     apply(state, first)
     whole.replace(None, state)
     for version in rest:
         advance(state, version)
         whole.add(state, version)
-    whole.predict(state.model, _entries(writer.learning))
+        for record in version.of_kind(Kind.ROWS):
+            state.model.table.mark(decode_keys(record.value), 1)
+    entries = _entries(writer.learning)
+    whole.predict(state.model, entries)
+    whole.sample(state.model, entries, 7)
+    whole.behind(state.model, entries, 1)
 
 
 def _entries(learning: Learning) -> Entries:

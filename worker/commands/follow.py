@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
 import click
 
@@ -23,6 +23,7 @@ SCORE_EXAMPLES = """\b
 Examples:
   echo '{"user": "u1", "item": "i7"}' | headrace score
   headrace score candidates.jsonl > scores.jsonl
+  headrace score candidates.jsonl --explore thompson --seed 7
 """
 
 
@@ -75,33 +76,51 @@ def follow(config_path: Path | None, *, as_json: bool, once: bool, every: float)
 @config_option
 @click.argument("events", type=click.File("rb"), default="-")
 @click.option("--batch", default=1_000, show_default=True, type=click.IntRange(min=1), help="Events scored at a time.")
-def score(config_path: Path | None, events: IO[bytes], batch: int) -> None:
+@click.option(
+    "--explore",
+    type=click.Choice(["thompson"]),
+    help="Draw each score with its mean and variance; events that share a row share its draw.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0, max=2**63 - 1), help="Of that draw.  [default: another one each time]"
+)
+def score(
+    config_path: Path | None, events: IO[bytes], batch: int, explore: Literal["thompson"] | None, seed: int | None
+) -> None:
     """Score events, JSON lines of a file or of standard input, with the model as it is published now.
 
     Prints a JSON line for each: probability, the variance of its logit (null where the model's kind tells none), the
-    shard and its version; or the reason why the event cannot be scored.
+    shard and its version; or the reason why the event cannot be scored. With --explore, `probability` is drawn, `mean`
+    is the one without drawing, and the seed is told.
     """
     import logging
+    import secrets
     from itertools import islice
 
     from worker.follow import Follower
     from worker.observe import log
     from worker.settings import load
 
+    if explore is None and seed is not None:
+        raise click.UsageError("--seed is of no use without --explore")
+    if explore is not None and seed is None:
+        seed = secrets.randbits(63)  # one for all batches
     config = load(config_path, os.environ)
     log.setup("warning", config.log.format)
     logging.getLogger("worker.stream.librdkafka").setLevel(logging.ERROR)
     lines = (line for line in events if line.strip())
     with Follower(config.kafka, config.model.topic) as follower:
         while chunk := list(islice(lines, batch)):
-            _print_scores(follower, chunk)
+            _print_scores(follower, chunk, explore, seed)
             sys.stdout.flush()
 
 
-def _print_scores(follower: "Follower", lines: list[bytes]) -> None:
+def _print_scores(
+    follower: "Follower", lines: list[bytes], explore: Literal["thompson"] | None, seed: int | None
+) -> None:
     import orjson
 
-    scores = follower.score(lines)
+    scores = follower.score(lines, explore=explore, seed=seed)
     reasons = {bad.index: bad for bad in scores.rejected}
     for number in range(len(lines)):
         told: dict[str, object]
@@ -114,6 +133,8 @@ def _print_scores(follower: "Follower", lines: list[bytes]) -> None:
                 "shard": int(scores.shard[number]),
                 "version": int(scores.version[number]),
             }
+            if explore is not None:
+                told |= {"mean": float(scores.mean[number]), "seed": scores.seed}
         click.echo(orjson.dumps(told))
 
 

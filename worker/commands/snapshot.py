@@ -147,7 +147,7 @@ def _listed(kept: "Kept") -> dict[str, Any]:
         "shard": kept.shard,
         "oldest_version": kept.oldest_version,
         "last_version": last.version if last else 0,
-        "bases": [base.model_dump() for base in last.bases] if last else [],
+        "bases": [base.model_dump(mode="json") for base in last.bases] if last else [],
         "created": last.created if last else None,
         "rows": last.state.rows if last else 0,
         "events": last.state.events if last else 0,

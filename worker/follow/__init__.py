@@ -1,5 +1,7 @@
 """The follower: a reader of the model topic that holds a live model to score with."""
 
+from worker.follow.explanation import Explanation, FieldShare, PairShare, Row
 from worker.follow.follower import Follower, Scores, Served
+from worker.follow.moved import Moved
 
-__all__ = ["Follower", "Scores", "Served"]
+__all__ = ["Explanation", "FieldShare", "Follower", "Moved", "PairShare", "Row", "Scores", "Served"]

@@ -1,12 +1,13 @@
 """follow -> score: the model of all shards, kept up to date by a thread, and predictions from it."""
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import orjson
@@ -14,10 +15,17 @@ from numpy.typing import NDArray
 from prometheus_client import Counter
 
 from worker.config import Kafka, Learning
-from worker.errors import BrokerUnreachableError, HeadraceError, IncompatibleDataError
-from worker.events.decode import Decoder, Rejected
+from worker.errors import (
+    BrokerUnreachableError,
+    ConfigurationError,
+    HeadraceError,
+    IncompatibleDataError,
+    RejectedEventError,
+)
+from worker.events.decode import Decoded, Decoder, Rejected
 from worker.events.features import Features
 from worker.events.partition import partition_of
+from worker.follow.explanation import Explanation, explanation_of
 from worker.follow.shard import FollowedShard
 from worker.follow.whole import Whole
 from worker.observe.metrics import FollowerMetrics
@@ -37,9 +45,11 @@ class Scores:
     """Predictions for n events."""
 
     probability: NDArray[np.float32]  # [n] of a positive label; the value itself for squared loss; NaN where rejected
+    mean: NDArray[np.float32]  # [n] the same without drawing: what `probability` is where nothing is explored
     variance: NDArray[np.float32]  # [n] of the logit (the value for squared loss); NaN of a kind that tells none
     version: NDArray[np.int64]  # [n] of the shard that scored; 0 where it has none yet, -1 where rejected
     shard: NDArray[np.int32]  # [n]; -1 where rejected
+    seed: int | None  # by which `probability` was drawn; None where it was not
     rejected: list[Rejected]
 
 
@@ -175,36 +185,86 @@ class Follower:
         parts = [shard.progress() for shard in self._shards.values()]
         return sum(parts[1:], start=parts[0])
 
-    def score(self, events: Sequence[Mapping[str, Any] | bytes]) -> Scores:
+    def score(
+        self,
+        events: Sequence[Mapping[str, Any] | bytes],
+        *,
+        explore: Literal["thompson"] | None = None,
+        seed: int | None = None,
+    ) -> Scores:
         """Score events, as mappings or as JSON; each by the shard to which its partition key belongs.
 
         A value never seen counts with its prior. An event that cannot be read gets NaN and stands in `rejected`.
 
+        Args:
+            events: what to score; one decision is one call.
+            explore: "thompson" draws each logit with its mean and variance, events that share a row or a pair by the
+                same draw of it (`worker.model.sampling`): whoever ranks by `probability` tries each candidate about as
+                often as it is likely to be the best. `mean` and `variance` are those without drawing.
+            seed: from 0 to 2^63 - 1, of the draw: the same one and the same versions give the same bits. A fresh one
+                without; `Scores.seed` tells it.
+
         Raises:
+            ConfigurationError: this kind of model cannot explore.
             HeadraceError: following has failed, or the follower is not started.
+            ValueError: there is no such exploration or seed.
         """
-        self.require_following()
-        if self.learning is None:
-            raise IncompatibleDataError("the follower is not started: use it as a context, or call start()")
-        values = [event if isinstance(event, bytes) else orjson.dumps(event) for event in events]
-        decoded = self._decoder.decode(values, np.full(len(values), -1))
-        key = decoded.table[self.learning.events.partition_key]
-        shards = partition_of(key, len(self._shards), self.learning.events.partitioner)
-        n = len(values)
-        probability, variance = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
+        if explore not in (None, "thompson") or (seed is not None and (explore is None or not 0 <= seed < 2**63)):
+            raise ValueError(
+                f'explore is {explore!r}, seed is {seed!r}: explore may be "thompson", then seed is 0 to 2^63 - 1'
+            )
+        if explore is not None and self._learned.model.kind != "gaussian":
+            raise ConfigurationError(
+                f'a model of kind = "{self._learned.model.kind}" does not know how sure it is: to explore, '
+                'learn one of kind = "gaussian"'
+            )
+        if explore is not None and seed is None:
+            seed = secrets.randbits(63)
+        decoded, shards = self._read(events)
+        n = len(events)
+        probability, mean, variance = (np.full(n, np.nan, np.float32) for _ in range(3))
         version, shard_of = np.full(n, -1), np.full(n, -1, np.int32)
         for shard in np.unique(shards):
             rows = np.flatnonzero(shards == shard)
             places = decoded.index[rows]
             entries = self._features.encode(decoded.table.take(rows))
-            scores, served = self._shards[int(shard)].predict(entries)
-            probability[places], variance[places] = scores.predictions, scores.variances
+            scores, drawn, served = self._shards[int(shard)].predict(entries, seed)
+            probability[places], mean[places], variance[places] = drawn, scores.predictions, scores.variances
             version[places], shard_of[places] = served, shard
         if self._metrics is not None:
             self._metrics.scored.inc(len(decoded.index))
         return Scores(
-            probability=probability, variance=variance, version=version, shard=shard_of, rejected=decoded.rejected
-        )
+            probability=probability, mean=mean, variance=variance, version=version, shard=shard_of, seed=seed,
+            rejected=decoded.rejected,
+        )  # fmt: skip
+
+    def explain(self, event: Mapping[str, Any] | bytes) -> Explanation:
+        """Tell why an event is scored as it is: what each field and pair adds to its logit, and the rows behind that.
+
+        Raises:
+            RejectedEventError: the event cannot be read.
+            HeadraceError: following has failed, or the follower is not started.
+        """
+        decoded, shards = self._read([event])
+        for bad in decoded.rejected:
+            raise RejectedEventError(str(bad.reason), bad.detail)
+        entries, shard = self._features.encode(decoded.table), int(shards[0])
+        return explanation_of(self._learned, decoded.table, entries, shard, self._shards[shard].behind(entries))
+
+    @property
+    def _learned(self) -> Learning:
+        if self.learning is None:
+            raise IncompatibleDataError("the follower is not started: use it as a context, or call start()")
+        return self.learning
+
+    def _read(self, events: Sequence[Mapping[str, Any] | bytes]) -> tuple[Decoded, NDArray[np.int32]]:
+        """Decode events, and tell the shard of each that can be read."""
+        self.require_following()
+        learning = self._learned
+        values = [event if isinstance(event, bytes) else orjson.dumps(event) for event in events]
+        decoded = self._decoder.decode(values, np.full(len(values), -1))
+        key = decoded.table[learning.events.partition_key]
+        return decoded, partition_of(key, len(self._shards), learning.events.partitioner)
 
     def _first_manifest(self, partitions: int, wait_seconds: float) -> Manifest:
         """Wait for a version of any shard: it says how the model is learned."""

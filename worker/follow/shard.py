@@ -3,18 +3,22 @@
 import logging
 from dataclasses import dataclass
 
+import numpy as np
 from confluent_kafka import Message
+from numpy.typing import NDArray
 
 from worker.config import Learning
 from worker.errors import IncompatibleDataError
+from worker.follow.explanation import Behind
+from worker.follow.moved import mark_of
 from worker.follow.whole import Whole
 from worker.model.batch import Entries
-from worker.model.learner import Scores
+from worker.model.learner import Learner, Scores
 from worker.quality.progress import Progress
 from worker.snapshot.assembler import Assembler, Version
 from worker.snapshot.lineage import GapError, advance, apply, verify
 from worker.snapshot.manifest import Manifest, describe, differences, learning_of
-from worker.snapshot.records import read
+from worker.snapshot.records import Kind, decode_keys, read
 from worker.snapshot.state import ShardState
 
 _LOG = logging.getLogger(__name__)
@@ -44,9 +48,10 @@ class FollowedShard:
         self._whole = whole
         self._lock = whole.lock  # the shard's own rows and the shared ones change together
         self._serving: tuple[ShardState, Manifest] | None = None
-        self._building: ShardState | None = ShardState.fresh(shard, learning)
+        self._building: ShardState | None = self._fresh()
         self._built_from = 0  # the first version that `_building` took
-        self._prior = ShardState.fresh(shard, learning)
+        self._added: list[tuple[int, NDArray[np.uint64]]] = []  # its versions since, and the shared rows they add to
+        self._prior = self._fresh()
         self._damaged_at = -1  # a base that begins after this offset has nothing of the damage in it
 
     @property
@@ -78,13 +83,25 @@ class FollowedShard:
         """Begin anew, at a base; what is served goes on being served until the new copy is whole."""
         self.damage = None
         self._assembler.drop()
-        self._building, self._built_from = ShardState.fresh(self.shard, self._learning), 0
+        self._building, self._built_from, self._added = self._fresh(), 0, []
 
-    def predict(self, entries: Entries) -> tuple[Scores, int]:
-        """Score entries with the version served now; gives it too, 0 where none is yet."""
+    def predict(self, entries: Entries, seed: int | None = None) -> tuple[Scores, NDArray[np.float32], int]:
+        """Score entries with the version served now.
+
+        Gives the scores, the predictions of a model drawn by the seed (those of the scores without one), and the
+        version, 0 where none is yet.
+        """
         with self._lock:
-            state, version = (self._serving[0], self._serving[1].version) if self._serving else (self._prior, 0)
-            return self._whole.predict(state.model, entries), version
+            model, version = self._now()
+            scores = self._whole.predict(model, entries)
+            drawn = scores.predictions if seed is None else self._whole.sample(model, entries, seed)
+            return scores, drawn, version
+
+    def behind(self, entries: Entries) -> Behind:
+        """Copy what the score of one event is made of, by the version served now."""
+        with self._lock:
+            model, version = self._now()
+            return self._whole.behind(model, entries, version)
 
     def progress(self) -> Progress:
         """Give the progressive evaluation of the version served now."""
@@ -107,17 +124,31 @@ class FollowedShard:
             with self._lock:  # readers see the version before or after, never between
                 advance(state, version)
                 self._whole.add(state, version)
+                _mark(state, version)
                 self._serving = state, manifest
 
     def _build(self, building: ShardState, version: Version) -> None:
         apply(building, version)
+        _mark(building, version)
+        self._added += [
+            (version.manifest.version, decode_keys(record.value)) for record in version.of_kind(Kind.CONTRIBUTION)
+        ]
         manifest = version.manifest
         self._built_from = self._built_from or manifest.version
         if any(base.version == self._built_from for base in manifest.bases):  # it was read whole
             verify(building, manifest)
             with self._lock:
-                self._whole.replace(self._serving[0] if self._serving else None, building)
-                self._serving, self._building = (building, manifest), None
+                self._whole.replace(self._serving[0] if self._serving else None, building, self._added)
+                self._serving, self._building, self._added = (building, manifest), None, []
+
+    def _now(self) -> tuple[Learner, int]:
+        """Give what is served, and its version. The caller holds the lock."""
+        return (self._serving[0].model, self._serving[1].version) if self._serving else (self._prior.model, 0)
+
+    def _fresh(self) -> ShardState:
+        state = ShardState.fresh(self.shard, self._learning)
+        state.model.table.keep_marks()
+        return state
 
     def _heal(self, version: Version) -> Resync | None:
         bases = version.manifest.bases
@@ -144,3 +175,12 @@ class FollowedShard:
             "%s. Serving version %d until the next base",
             error, self.manifest.version if self.manifest else 0, extra={"action": "refuse", "shard": self.shard},
         )  # fmt: skip
+
+
+def _mark(state: ShardState, version: Version) -> None:
+    """Mark the rows that a version moved; and those of a base that no version since the one it began with moved."""
+    table, moved_by = state.model.table, version.manifest.version
+    for record in version.of_kind(Kind.ROWS):
+        table.mark(decode_keys(record.value), mark_of(state.shard, moved_by, exactly=True))
+    for record in version.of_kind(Kind.BASE):
+        table.mark(decode_keys(record.value), mark_of(state.shard, state.first, exactly=False), over=False)

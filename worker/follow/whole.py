@@ -1,13 +1,18 @@
 """The rows that all shards share, as a follower serves them: what every shard has added, summed up."""
 
 import threading
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.config import Learning
+from worker.follow.explanation import Behind
+from worker.follow.moved import mark_of, shard_of
 from worker.model.batch import SHARED, Entries
 from worker.model.learner import Learner, Scores
 from worker.model.ledger import Contribution, Ledger
+from worker.model.sampling import sample
 from worker.snapshot.assembler import Version
 from worker.snapshot.records import Kind, decode_contribution
 from worker.snapshot.state import ShardState
@@ -18,37 +23,92 @@ class Whole:
 
     def __init__(self, learning: Learning) -> None:
         self.lock = threading.Lock()
-        self._factors = learning.model.factors
+        self._factors, self._logistic = learning.model.factors, learning.model.loss == "logistic"
         self._model = ShardState.fresh(-1, learning).model
+        self._model.table.keep_marks()
         if self._model.shared is not None:
             self._model.shared.own = self._model.shared.merged  # it speaks for all shards
 
     def add(self, state: ShardState, version: Version) -> None:
         """Take in what a version of a shard adds. The caller holds the lock."""
-        if state.model.shared is not None:
-            self._note(
-                [decode_contribution(record.value, self._factors) for record in version.of_kind(Kind.CONTRIBUTION)]
-            )
+        if state.model.shared is None:
+            return
+        added = [decode_contribution(record.value, self._factors) for record in version.of_kind(Kind.CONTRIBUTION)]
+        self._note(added)
+        for contribution in added:
+            last = self._was_last(state.shard, contribution)
+            self._model.table.mark(contribution.keys[last], mark_of(state.shard, state.version, exactly=True))
 
-    def replace(self, old: ShardState | None, new: ShardState) -> None:
-        """Take in all that a shard has ever added, in place of what was known of it. The caller holds the lock."""
+    def replace(
+        self, old: ShardState | None, new: ShardState, since: Iterable[tuple[int, NDArray[np.uint64]]] = ()
+    ) -> None:
+        """Take in all that a shard has ever added, in place of what was known of it. The caller holds the lock.
+
+        Args:
+            old: what is replaced.
+            new: what was read, from a base on.
+            since: versions of it from that base on, each with the keys to which it added.
+        """
         if new.model.shared is None:
             return
-        changes = [new.model.shared.own.all()]
+        own = new.model.shared.own.all()
+        changes, moved = [own], np.ones(len(own), np.bool_)
         if old is not None and old.model.shared is not None:
             changes.append(-old.model.shared.own.all())
+            moved = (old.model.shared.own.get(own.keys).amounts != own.amounts).any(axis=1)
         self._note(changes)
+        keys = own.keys[moved & self._was_last(new.shard, own)]
+        self._model.table.mark(keys, mark_of(new.shard, new.first, exactly=False))
+        for version, added in since:
+            self._model.table.mark(added[np.isin(added, keys)], mark_of(new.shard, version, exactly=True))
         # Of what the shard knew of its peers a follower makes no use.
         new.model.shared.merged = _Nothing(new.model.shared.own.amounts.shape[1], capacity=1)
 
     def predict(self, local: Learner, entries: Entries) -> Scores:
         """Score entries with a shard's own rows and with the shared ones of all. The caller holds the lock."""
+        return self._speaker(local).predict(entries, self._parameters(local, entries))
+
+    def sample(self, local: Learner, entries: Entries, seed: int) -> NDArray[np.float32]:
+        """Score entries with a draw from what is known. The caller holds the lock."""
+        return sample(self._speaker(local), entries, self._parameters(local, entries), seed, logistic=self._logistic)
+
+    def behind(self, local: Learner, entries: Entries, version: int) -> Behind:
+        """Copy what the score of one event is made of. The caller holds the lock."""
+        speaker, parameters = self._speaker(local), self._parameters(local, entries)
+        tables = (local.table, self._model.table)
+        seen, marks = [table.get(entries.keys).seen for table in tables], [t.marks_of(entries.keys) for t in tables]
+        shared = (entries.keys & SHARED) != 0
+        return Behind(
+            version=version,
+            scores=speaker.predict(entries, parameters),
+            parameters=parameters,
+            seen=np.where(shared, seen[1], seen[0]),
+            marks=np.where(shared, marks[1], marks[0]),
+            pair_means=speaker.pair_means.copy(),
+            pair_precisions=speaker.pair_precisions.copy(),
+        )
+
+    def _speaker(self, local: Learner) -> Learner:
+        """Give whose pairs of fields count."""
+        return local if self._model.shared is None else self._model
+
+    def _parameters(self, local: Learner, entries: Entries) -> NDArray[np.float32]:
         if self._model.shared is None:
-            return local.predict(entries)
+            return local.gather(entries.keys)
         parameters = self._model.gather(entries.keys)
         of_shard = (entries.keys & SHARED) == 0
         parameters[of_shard] = local.gather(entries.keys[of_shard])
-        return self._model.predict(entries, parameters)
+        return parameters
+
+    def _was_last(self, shard: int, contribution: Contribution) -> NDArray[np.bool_]:
+        """Tell of which rows a shard was the last to learn, after it was taken in.
+
+        In which order versions of several shards are read says nothing: the one that knows the latest event counts.
+        """
+        if self._model.shared is None:
+            return np.zeros(len(contribution), np.bool_)
+        latest = contribution.seen >= self._model.shared.merged.get(contribution.keys).seen
+        return np.asarray(latest | (shard_of(self._model.table.marks_of(contribution.keys)) == shard))
 
     def _note(self, contributions: list[Contribution]) -> None:
         if self._model.shared is None or not contributions:

@@ -22,7 +22,6 @@ from worker.model.batch import Batch
 from worker.model.linear import LARGEST, Linear, link, score
 
 COLUMNS = ("weight", "z", "n")
-_LARGEST_SUM = 1e30  # of z and n: single precision ends at 3e38
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +53,19 @@ class Ftrl(Linear):
 
 
 @njit(cache=True, nogil=True)
-def _moved(row, gradient, alpha, beta, l1, l2):
-    """Give w, z and n of a row after a gradient; computed in double precision, kept in single."""
+def _move(row, gradient, alpha, beta, l1, l2):
+    """Move w, z and n of a row by a gradient; computed in double precision, kept in single.
+
+    As sqrt(n) is no less than the gradient, w moves by alpha at most: none of the three overflows.
+    """
     g, w, z, n = np.float64(gradient), np.float64(row[0]), np.float64(row[1]), np.float64(row[2])
     # The n that is kept: once it is so large that a gradient does not change it, the rate stays as it is.
     squares = np.float64(np.float32(n + g * g))
     z = np.float64(np.float32(z + (g - (math.sqrt(squares) - math.sqrt(n)) / alpha * w)))
-    excess = abs(z) - l1
-    if excess <= 0.0:
-        return np.float32(0), np.float32(z), np.float32(squares)
-    w = -math.copysign(excess, z) / ((beta + math.sqrt(squares)) / alpha + l2)
-    return np.float32(w), np.float32(z), np.float32(squares)
+    row[0] = np.float32(0)
+    if abs(z) > l1:
+        row[0] = np.float32(-math.copysign(abs(z) - l1, z) / ((beta + math.sqrt(squares)) / alpha + l2))
+    row[1], row[2] = np.float32(z), np.float32(squares)
 
 
 @njit(cache=True, nogil=True)
@@ -79,9 +80,7 @@ def _learn(F, rows, values, starts, labels, weights, times, parameters, seen, al
         gradient = weights[event] * (p - labels[event])
         stable = abs(f) < LARGEST and abs(gradient) < LARGEST  # not a number fails
         for a in range(lo, hi):
-            move = gradient * values[a]
-            w, z, n = _moved(parameters[rows[a]], move, alpha, beta, l1, l2)
-            stable = stable and abs(move) < LARGEST and abs(w) < LARGEST and abs(z) < _LARGEST_SUM and n < _LARGEST_SUM
+            stable = stable and abs(gradient * values[a]) < LARGEST
         if not stable:
             unstable += 1
             continue
@@ -89,7 +88,6 @@ def _learn(F, rows, values, starts, labels, weights, times, parameters, seen, al
             continue
         for a in range(lo, hi):
             row = rows[a]
-            w, z, n = _moved(parameters[row], gradient * values[a], alpha, beta, l1, l2)
-            parameters[row, 0], parameters[row, 1], parameters[row, 2] = w, z, n
+            _move(parameters[row], gradient * values[a], alpha, beta, l1, l2)
             seen[row] = max(seen[row], times[event])
     return unstable

@@ -108,6 +108,7 @@ class Table:
         self.as_of = np.full(capacity, NEVER)
         self.routes = np.full(capacity, NOWHERE)
         self.parameters = np.zeros((capacity, len(self._start) + prior.factors), np.float32)
+        self.marks = np.zeros(0, np.int64)  # [capacity] where they are kept: see `keep_marks`
         self._dirty = np.zeros(capacity, np.bool_)
         self._slots = slots_for(capacity)
         self._touched = np.zeros(capacity, np.int32)
@@ -122,7 +123,8 @@ class Table:
     def nbytes(self) -> int:
         """Bytes that the table holds, its index included."""
         arrays = (
-            self.keys, self.seen, self.as_of, self.routes, self.parameters, self._dirty, self._slots, self._touched
+            self.keys, self.seen, self.as_of, self.routes, self.parameters, self.marks,
+            self._dirty, self._slots, self._touched,
         )  # fmt: skip
         return sum(array.nbytes for array in arrays)
 
@@ -160,8 +162,7 @@ class Table:
 
     def get(self, keys: NDArray[np.uint64]) -> Rows:
         """Copy the rows of these keys as they are; one never seen is its prior, never moved."""
-        places = np.empty(len(keys), np.int32)
-        _places(keys, places, self.keys, self._slots)
+        places = self._find(keys)
         there = places >= 0
 
         def values(held: NDArray[np.int64], none: np.int64) -> NDArray[np.int64]:
@@ -198,6 +199,26 @@ class Table:
         if rows.routes is not None:
             self.routes[places] = rows.routes
 
+    def keep_marks(self) -> None:
+        """Keep a mark with each row from now on, 0 at first: 8 bytes a row, which readers spend and workers do not."""
+        self.marks = np.zeros(len(self.keys), np.int64)
+
+    def mark(self, keys: NDArray[np.uint64], mark: int, *, over: bool = True) -> None:
+        """Mark the rows of these keys, as far as there are any; unless `over`, only those without a mark yet."""
+        places = self._find(keys)
+        places = places[places >= 0]
+        self.marks[places if over else places[self.marks[places] == 0]] = mark
+
+    def marks_of(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Copy the marks [len(keys)] of these rows; 0 for a key never seen."""
+        places = self._find(keys)
+        return np.where(places >= 0, self.marks[places], 0)
+
+    def _find(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+        places = np.empty(len(keys), np.int32)
+        _places(keys, places, self.keys, self._slots)
+        return places
+
     def _copy(self, rows: NDArray[np.int32] | slice) -> Rows:
         held = slice(0, self.size)
         return Rows(
@@ -218,6 +239,8 @@ class Table:
         self.as_of = _longer(self.as_of, capacity, NEVER)
         self.routes = _longer(self.routes, capacity, NOWHERE)
         self.parameters = _longer(self.parameters, capacity, 0)
+        if len(self.marks):
+            self.marks = _longer(self.marks, capacity, 0)
         self._dirty = _longer(self._dirty, capacity, False)
         self._touched = _longer(self._touched, capacity, 0)
         slots = slots_for(capacity)
@@ -235,7 +258,8 @@ def _longer(array: NDArray, capacity: int, fill: object) -> NDArray:  # type: ig
 
 @njit(cache=True, nogil=True)
 def _begin(row, key, seed, deviation, start):
-    row[: len(start)] = start
+    for i in range(len(start)):  # twice as fast as a slice
+        row[i] = start[i]
     for k in range(len(row) - len(start)):
         row[len(start) + k] = np.float32(deviation * normal(key, seed, k))
 

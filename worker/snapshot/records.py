@@ -191,6 +191,11 @@ def decode_rows(value: bytes, factors: int, numbers: tuple[str, ...] = COLUMNS) 
     )
 
 
+def decode_keys(value: bytes) -> NDArray[np.uint64]:
+    """Read the keys of rows, or of what was added to rows, and nothing else."""
+    return np.asarray(decode(value, ["key"])["key"].to_numpy())
+
+
 def encode_contribution(contribution: Contribution) -> bytes:
     """Write what was added to shared rows as an Arrow IPC stream."""
     return encode(_keyed(contribution) | {"amounts": _lists(contribution.amounts)}, tick=contribution.tick)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.model.arithmetic import exp, log, mix, normal, sigmoid
+from worker.model.arithmetic import draw, exp, log, mix, normal, sigmoid
 
 LARGEST = 2**64 - 1
 
@@ -110,4 +110,31 @@ def test_normal_draws_are_near_normal_and_differ_by_key_seed_and_number():
     assert abs(first.std() - 1) < 5 / math.sqrt(2 * 20_000)
     assert np.abs(first).max() < 131_070 / 37_837  # the sum of four uniforms has no tail beyond it
     for other in (draws(1, 0), draws(0, 1)):
+        assert abs(np.corrcoef(first, other)[0, 1]) < 5 / math.sqrt(20_000)
+
+
+@pytest.mark.parametrize(
+    ("key", "seed", "k", "bits"),
+    [
+        (0, 0, 0, "-0x1.c834aabb11409p-2"),
+        (1, 0, 1, "-0x1.b3373ccc901b8p+0"),
+        (LARGEST, 2**63 - 1, 255, "-0x1.47efde9209911p-1"),
+    ],
+)
+def test_the_bits_of_draw(key, seed, k, bits):
+    assert draw(np.uint64(key), np.uint64(seed), k).hex() == bits
+
+
+def test_draws_are_normal_and_differ_by_key_seed_and_number():
+    def draws(seed: int, k: int) -> np.ndarray:
+        return np.array([draw(np.uint64(key), np.uint64(seed), k) for key in range(20_000)])
+
+    first = draws(0, 0)
+    # The share of 20,000 draws below each of these is within five deviations of what the normal distribution says.
+    for x in (-3.5, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 3.5):
+        below = (1 + math.erf(x / math.sqrt(2))) / 2
+        assert abs((first < x).mean() - below) < 5 * math.sqrt(below * (1 - below) / 20_000)
+    assert np.abs(first).max() > 131_070 / 37_837  # beyond what `normal` reaches
+    begun = np.array([normal(np.uint64(key), np.uint64(0), 0) for key in range(20_000)])
+    for other in (draws(1, 0), draws(0, 1), begun):
         assert abs(np.corrcoef(first, other)[0, 1]) < 5 / math.sqrt(20_000)

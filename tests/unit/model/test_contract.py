@@ -153,27 +153,28 @@ def test_a_sample_weight_moves_a_weight_further(kind):
 
 @every_kind
 @pytest.mark.parametrize(
-    ("x", "label", "weight"),
+    ("key", "x", "label", "weight"),
     [
-        (3e38, 1.0, 1.0),
-        (1e20, 1.0, 1.0),
-        (1.0, 3e38, 1.0),  # no logistic label, and refused as one; whatever comes, the numbers hold
-        (1.0, 3e38, 3e38),
-        (1.0, float("nan"), 1.0),
+        (2, 3e38, 1.0, 1.0),
+        (2, 1e20, 1.0, 1.0),
+        (3, 1e20, 1.0, 1.0),  # never seen: so its score is none to be afraid of, the step is
+        (2, 1.0, 3e38, 1.0),  # no logistic label, and refused as one; whatever comes, the numbers hold
+        (2, 1.0, 3e38, 3e38),
+        (2, 1.0, float("nan"), 1.0),
     ],
 )
-def test_an_event_whose_step_would_explode_is_scored_counted_and_not_learned(kind, x, label, weight):
+def test_an_event_whose_step_would_explode_is_scored_counted_and_not_learned(kind, key, x, label, weight):
     model = learner(kind)
     usual: Event = [[(1, 1.0)], [(2, 1.0)], [], []]
-    model.learn(batch_of([usual] * 5, [1.0] * 5))
+    model.learn(batch_of([usual, [[(1, 1.0)], [(3, 1.0)], [], []]] * 3, [1.0] * 6, [1.0, 0.0] * 3))
     before, digest = rows_of(model), model.digest()
-    scores = model.learn(batch_of([[[(1, 1.0)], [(2, x)], [], []]], [label], [weight], [9]))
+    scores = model.learn(batch_of([[[(1, 1.0)], [(key, x)], [], []]], [label], [weight], [9]))
     assert len(scores.predictions) == 1
     assert model.unstable == 1
     assert rows_of(model) == before
     assert model.digest() != digest, "that it came is part of what the shard is"
     model.learn(batch_of([usual], [1.0], times=[9]))
-    assert model.unstable == 1
+    assert model.unstable == 1, "the next event is learned as ever"
     assert rows_of(model) != before
 
 
@@ -236,7 +237,9 @@ def test_a_row_never_seen_is_as_rows_begin_and_seen_is_the_latest_event_time(kin
     model.learn(batch_of([[[(7, 1.0)], [], [], []]] * 2, [1.0, 0.0], times=[50, 40]))
     assert rows_of(model)[7][1] == 50
     assert model.table.parameters.shape[1] == begin.shape[1]
-    assert model.table.touched().columns[0] == "weight"
+    touched, asked = model.table.touched(), model.table.get(np.array([7, 8], np.uint64))
+    assert touched.columns == asked.columns
+    assert touched.columns[0] == "weight"
 
 
 @every_kind

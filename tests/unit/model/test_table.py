@@ -173,3 +173,22 @@ def test_bytes_are_counted_with_the_index():
     assert before >= 1024 * (8 + 8 + 4 * 19 + 4 + 1 + 4)
     table.touch(np.arange(3_000, dtype=np.uint64))
     assert table.nbytes >= 3 * before
+
+
+def test_marks_stay_with_their_rows_as_the_table_grows():
+    table = Table(prior(), capacity=2)
+    held = table.nbytes
+    table.keep_marks()
+    assert table.nbytes == held + 2 * 8
+    table.touch(keys_of([5, 6]))
+    table.mark(keys_of([5, 99]), -3)
+    table.touch(keys_of(range(100, 140)))
+    table.mark(keys_of([5, 100]), 4, over=False)
+    table.mark(keys_of([6]), 7)
+    assert table.marks_of(keys_of([5, 6, 100, 101, 99])).tolist() == [-3, 7, 4, 0, 0]
+
+
+def test_a_table_keeps_no_marks_unless_asked():
+    table = Table(prior(), capacity=1)
+    table.touch(keys_of(range(10)))
+    assert table.marks.nbytes == 0
