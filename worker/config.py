@@ -37,14 +37,16 @@ class Events(Section):
     """What an event looks like, and where its parts are."""
 
     topic: Name = Field("interactions", description="where they are; each partition is a shard")
-    format: Literal["json"] = Field("json", description="one JSON object a record")
+    format: Literal["json", "arrow"] = Field(
+        "json", description="one JSON object a record, or an Arrow IPC stream of many events"
+    )
     partition_key: FieldName = Field("user", description="the field that records are keyed by; its rows are local")
     label: FieldName = Field("label", description="the field that is predicted, then learned")
     time: FieldName = Field("time", description="the field of the event time; the record's timestamp where it is null")
     time_unit: Literal["s", "ms", "us"] = Field("ms", description="what the event time counts since 1970")
     weight: str | None = Field(None, min_length=1, description="the field of the sample weight, 1 where it is null")
     partitioner: Literal["murmur2", "crc32"] = Field("murmur2", description="of the producers; scoring follows it")
-    max_bytes: int = Field(1_048_576, gt=0, description="a longer value is rejected")
+    max_bytes: int = Field(1_048_576, gt=0, description="a longer value is rejected, as is one that unpacks to more")
     earliest_time: str = Field("1990-01-01T00:00:00Z", description="an older event time is a broken clock: rejected")
     max_future_seconds: float = Field(86_400, ge=0, description="how far past its record's timestamp an event may lie")
     start: Literal["earliest", "latest"] = Field("earliest", description="where a shard without a model begins")

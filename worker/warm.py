@@ -7,9 +7,10 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.config import Feature, Learning, Model
+from worker.config import Events, Feature, Learning, Model
 from worker.events.decode import Decoder
 from worker.events.features import Features
+from worker.events.pack import write
 from worker.events.partition import partition_of
 from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
@@ -65,6 +66,7 @@ def compile_all() -> None:
     sample(state.model, entries, state.model.gather(entries.keys), 0, logistic=True)
     _merge(timestamps)
     _learn_linear(timestamps)
+    _learn_packed()
     for partitioner in ("murmur2", "crc32"):
         partition_of(table["user"], 4, partitioner)
         partition_of(pa.chunked_array([[1, 2]]), 4, partitioner)
@@ -99,6 +101,18 @@ def _learn_linear(timestamps: NDArray[np.int64]) -> None:
         state.digest()
         table = Decoder(learning, labelled=False).decode(_events(item="i1"), timestamps).table
         state.model.predict(Features(learning).encode(table))
+
+
+def _learn_packed() -> None:
+    """Learn from packed events whose columns are of every kind."""
+    learning = _EVERY_KIND.model_copy(update={"events": Events(format="arrow")})
+    pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
+    for number, kind in enumerate((pa.string(), pa.int64(), pa.bool_())):
+        categories = pa.array([1, 0, None]).cast(kind)
+        lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), categories)
+        for user, tags in ((categories, lists), (categories.dictionary_encode(), lists)):
+            columns = {"user": user, "item": user, "price": [1.5, 2.5, None], "tags": tags, "label": [1, 0, None]}
+            pipeline.learn(state, [write(pa.RecordBatch.from_pydict(columns))], np.array([_NOW]), number)
 
 
 def _events(*, item: str | int) -> list[bytes]:

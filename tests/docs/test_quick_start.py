@@ -16,8 +16,12 @@ import numpy as np
 import pytest
 
 from deploy.broker import Broker
+from tests.support.stage import set_stage
+from tests.support.verdict import messages
 from worker.config import Config
 from worker.events.decode import Decoder
+from worker.events.packed import PackedDecoder
+from worker.events.partition import partition_of
 from worker.settings import load
 from worker.stream import client
 
@@ -115,7 +119,7 @@ def test_the_commands_and_the_program_do_what_they_say(
         assert score["variance"] > 0
 
         # And the program of the README prints two scores and four shards
-        (program,) = blocks("python")
+        program, _ = blocks("python")
         program = program.replace("localhost:9092", kafka.bootstrap_servers).replace("clicks.model", f"{unique}.model")
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(compile(program, "README.md", "exec"), {})  # noqa: S102 - our own page
@@ -128,6 +132,24 @@ def test_the_commands_and_the_program_do_what_they_say(
         # And the worker ends well when it is asked to
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(SECONDS) == 0
+
+
+def test_the_producer_of_packed_events_sends_what_a_worker_reads(kafka: Broker, unique: str, tmp_path: Path) -> None:
+    # Given a topic, and the program of the README
+    stage = set_stage(kafka, unique, tmp_path, partitions=4, features={"user": {}, "item": {}})
+    _, program = blocks("python")
+    program = program.replace("localhost:9092", kafka.bootstrap_servers).replace('"clicks"', f'"{unique}"')
+    # When it has run
+    exec(compile(program, "README.md", "exec"), {})  # noqa: S102 - our own page
+    # Then each event is in the partition of its user
+    decoder, found = PackedDecoder(stage.config.learning), []
+    for partition in range(stage.partitions):
+        values = [message.value() for message in messages(stage, unique, partition)]
+        for piece in decoder.pieces(values, np.full(len(values), 1_735_689_600_000)):
+            assert piece.rejected == []
+            assert set(partition_of(piece.table["user"], 4, "murmur2").tolist()) <= {partition}
+            found += zip(piece.table["user"].to_pylist(), piece.table["item"].to_pylist(), strict=True)
+    assert sorted(found) == [("u1", "i7"), ("u1", "i9"), ("u2", "i7")]
 
 
 @contextlib.contextmanager

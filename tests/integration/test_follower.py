@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
@@ -68,6 +69,8 @@ def serves(follower: Follower, writer: Writer) -> bool:
     """Tell whether a follower of one shard scores as its writer, to the bit."""
     values = [*events(200, 12_345), *events(20, 1, users=10**9)]  # users never seen too
     scores, expected = follower.score(values), predicted(writer, values)
+    table = follower.score(pa.Table.from_pylist([orjson.loads(value) for value in values]))
+    assert table.probability.tobytes() == scores.probability.tobytes()
     assert scores.rejected == []
     assert set(scores.version.tolist()) == {follower.served()[0].version}
     return (

@@ -9,6 +9,7 @@ import yaml
 
 from worker.config import Config
 from worker.events.decode import Decoder
+from worker.events.packed import PackedDecoder
 from worker.events.rejects import Reason
 from worker.snapshot.records import Kind, Record
 from worker.stream.topics import DEAD_LETTER_OVERHEAD_BYTES, DEAD_LETTER_SETTINGS, MODEL_SETTINGS
@@ -80,6 +81,21 @@ def test_what_cannot_be_learned_from_is_rejected_by_the_worker_too(example: str,
     value = (EXAMPLES / "invalid" / f"{example}.json").read_bytes()
     decoded = Decoder(CONFIG.learning).decode([value], np.array([TIMESTAMP]))
     assert [rejected.reason for rejected in decoded.rejected] == [reason]
+
+
+def test_the_packed_example_holds_the_events_beside_it() -> None:
+    packed = SCHEMAS / "examples" / "packed"
+    events = [json.loads(line) for line in (packed / "three_events.jsonl").read_text().splitlines()]
+    for event in events:
+        validator().validate(event)
+    (decoded,) = PackedDecoder(CONFIG.learning).pieces(
+        [(packed / "three_events.arrows").read_bytes()], np.array([TIMESTAMP])
+    )
+    assert decoded.rejected == []
+    assert decoded.labels.tolist() == [event["label"] for event in events]
+    assert decoded.times.tolist() == [event.get("time", TIMESTAMP) for event in events]
+    for name in ("user", "item"):
+        assert [str(value) for value in decoded.table[name].to_pylist()] == [str(event[name]) for event in events]
 
 
 def test_the_bound_of_the_label_falls_with_squared_loss() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.commands.options import config_option, json_option
+from worker.commands.options import config_option, json_option, pack_option
 
 if TYPE_CHECKING:
     from worker.load import EventMapping
@@ -49,6 +49,7 @@ A mapping file holds the same in TOML, and the options add to it:
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Events a second.  [default: full speed]")
 @click.option("--sort-by", metavar="FIELD", help="Send in the order of this field: all files are read into memory.")
 @click.option("--limit", type=click.IntRange(min=1), help="The most events that are sent.")
+@pack_option
 @click.option("--dry-run", is_flag=True, help="Print the events, a line each, instead of sending them.")
 @json_option
 def load(
@@ -63,6 +64,7 @@ def load(
     rate: float | None,
     sort_by: str | None,
     limit: int | None,
+    pack_events: int,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -93,7 +95,10 @@ def load(
         print_lines(value for _, value in islice(events(config, files, mapping, sort_by=sort_by), limit))
         return
     with progress_bar(limit) as progress:
-        summary = run(config, files, mapping, rate=rate, sort_by=sort_by, limit=limit, progress=progress)
+        summary = run(
+            config, files, mapping,
+            rate=rate, sort_by=sort_by, limit=limit, pack_events=pack_events, progress=progress,
+        )  # fmt: skip
     if as_json:
         click.echo(orjson.dumps(dataclasses.asdict(summary), option=orjson.OPT_INDENT_2))
     else:

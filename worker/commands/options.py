@@ -34,3 +34,16 @@ def config_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add `--json`: the command is given `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines to read.")(command)
+
+
+def pack_option(command: Command) -> Command:
+    """Add `--pack`: the command is given `pack_events`."""
+    return click.option(
+        "--pack",
+        "pack_events",
+        default=1_000,
+        show_default=True,
+        type=click.IntRange(1, 262_144),
+        metavar="EVENTS",
+        help='The most events of a message, where events.format is "arrow".',
+    )(command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.commands.options import config_option, json_option
+from worker.commands.options import config_option, json_option, pack_option
 
 if TYPE_CHECKING:
     from worker.simulate import Planted, Truth
@@ -41,6 +41,7 @@ Examples:
          "[default: each event's time is the moment it is sent]",
 )  # fmt: skip
 @click.option("--truth", type=click.Path(dir_okay=False, path_type=Path), help="Write what is true of the stream here.")
+@pack_option
 @click.option("--dry-run", is_flag=True, help="Print the events, a line each, instead of sending them.")
 @json_option
 def simulate(
@@ -54,6 +55,7 @@ def simulate(
     seed: int,
     start: datetime | None,
     truth: Path | None,
+    pack_events: int,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -83,7 +85,7 @@ def simulate(
     else:
         config = load_config(config_path, os.environ)
         with progress_bar(events) as progress:
-            summary = run(config, planted, rate=rate, live=start is None, progress=progress)
+            summary = run(config, planted, rate=rate, live=start is None, pack_events=pack_events, progress=progress)
         known = summary.truth
         if as_json:
             click.echo(orjson.dumps(dataclasses.asdict(summary), option=orjson.OPT_INDENT_2))

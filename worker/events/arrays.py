@@ -45,6 +45,14 @@ def integers(array: pa.Array) -> NDArray[np.int64]:
     return _view(array.buffers()[1], np.int64)[array.offset : array.offset + len(array)]
 
 
+def spread(array: pa.Array, of_values: NDArray[Any]) -> NDArray[Any]:
+    """Give each of n rows of a dictionary what belongs to its value; a null gets anything."""
+    if len(of_values) == 0:
+        return np.zeros(len(array), of_values.dtype)
+    places = array.indices.fill_null(0) if array.indices.null_count else array.indices
+    return np.asarray(of_values[places.to_numpy()])
+
+
 def floats(array: pa.Array) -> NDArray[np.float64]:
     """Give n numbers or booleans as float64; a null is NaN."""
     values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)

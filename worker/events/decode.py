@@ -1,6 +1,6 @@
 """Decode: the bytes of records to the columns of events, and the reason for each record that is none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,10 @@ class Decoder:
         self._parser = Parser(columns, learning.events.max_bytes)
         self._rules = Rules(learning, labelled=labelled)
         self._read = [name for name in columns_of(learning, labelled=False) if name in columns]
+
+    def pieces(self, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Iterator[Decoded]:
+        """Decode n records, in their order; see `decode`."""
+        yield self.decode(values, timestamps)
 
     def decode(self, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Decoded:
         """Decode n records.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from worker.config import Feature, Learning
 from worker.errors import IncompatibleDataError
-from worker.events.arrays import floats, integers, lists, present, texts, whole
+from worker.events.arrays import floats, integers, lists, present, spread, texts, whole
 from worker.events.assemble import cross, distinct, interleave, routes
 from worker.events.hashing import hash_integers, hash_texts, key_of, seed_of
 from worker.events.numeric import bucketed, scaled
@@ -146,6 +146,8 @@ def _keys(name: str, array: pa.Array, seed: np.uint64) -> NDArray[np.uint64]:
         return np.asarray(both[array.fill_null(False).to_numpy(zero_copy_only=False).astype(np.intp)])
     if pa.types.is_int64(kind):
         return np.asarray(hash_integers(integers(array), seed))
-    if pa.types.is_integer(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(kind):
+    if pa.types.is_dictionary(kind):
+        return spread(array, _keys(name, array.dictionary, seed))
+    if pa.types.is_integer(kind) or pa.types.is_null(kind):
         return np.asarray(hash_texts(*texts(array.cast(pa.string())), seed))
     raise IncompatibleDataError(f"feature {name}: a column of {kind} where strings, integers or booleans are expected")

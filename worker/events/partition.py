@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.errors import IncompatibleDataError
-from worker.events.arrays import present, texts, whole
+from worker.events.arrays import present, spread, texts, whole
 
 Partitioner = Literal["murmur2", "crc32"]
 
@@ -56,7 +56,10 @@ def hashes_of(column: pa.Array | pa.ChunkedArray, partitioner: Partitioner) -> N
     """
     array = whole(column)
     kind = array.type
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(kind):
+    if pa.types.is_dictionary(kind):
+        hashes = spread(array, hashes_of(array.dictionary, partitioner))
+        return np.where(present(array), hashes, hashes_of(pa.nulls(1), partitioner))
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
         array = array.cast(pa.string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise IncompatibleDataError(f"partition key: a column of {kind} where strings or integers are expected")

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     INVALID_UTF8 = "invalid_utf8"
     TOO_DEEP = "too_deep"  # objects and lists nested deeper than 512
     NOT_JSON = "not_json"
+    NOT_ARROW = "not_arrow"  # with packed events: no Arrow IPC stream, or one that is cut off or damaged
     NOT_OBJECT = "not_object"  # JSON, but a list, a string, a number ...
     WRONG_TYPE = "wrong_type"  # a field that is read holds another JSON type than its use allows
     LABEL_MISSING = "label_missing"
@@ -31,11 +32,14 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
-    """One record that is not learned from."""
+    """One record, or one event of a packed record, that is not learned from."""
 
     index: int  # its position in the records handed in
     reason: Reason
     detail: str  # for people: which field, which limit
+    row: int | None = None  # of a packed record: which of its events, from 0; None for the record as a whole
+    value: bytes | None = None  # that event as a record of its own
+    events: int = 1  # that are rejected
 
 
 class RejectError(Exception):

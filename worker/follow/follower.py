@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import orjson
+import pyarrow as pa
 from numpy.typing import NDArray
 from prometheus_client import Counter
 
@@ -24,6 +25,7 @@ from worker.errors import (
 )
 from worker.events.decode import Decoded, Decoder, Rejected
 from worker.events.features import Features
+from worker.events.packed import PackedDecoder
 from worker.events.partition import partition_of
 from worker.follow.explanation import Explanation, explanation_of
 from worker.follow.shard import FollowedShard
@@ -113,6 +115,7 @@ class Follower:
         first = self._first_manifest(partitions, wait_seconds)
         self.learning = learning_of(first)
         self._decoder = Decoder(self.learning, labelled=False)
+        self._packed = PackedDecoder(self.learning, labelled=False)
         self._features = Features(self.learning)
         whole = Whole(self.learning)
         self._shards = {shard: FollowedShard(first.model, shard, self.learning, whole) for shard in range(partitions)}
@@ -187,12 +190,12 @@ class Follower:
 
     def score(
         self,
-        events: Sequence[Mapping[str, Any] | bytes],
+        events: Sequence[Mapping[str, Any] | bytes] | pa.Table | pa.RecordBatch,
         *,
         explore: Literal["thompson"] | None = None,
         seed: int | None = None,
     ) -> Scores:
-        """Score events, as mappings or as JSON; each by the shard to which its partition key belongs.
+        """Score events, as mappings, as JSON or as an Arrow table; each by the shard of its partition key.
 
         A value never seen counts with its prior. An event that cannot be read gets NaN and stands in `rejected`.
 
@@ -207,6 +210,7 @@ class Follower:
         Raises:
             ConfigurationError: this kind of model cannot explore.
             HeadraceError: following has failed, or the follower is not started.
+            IncompatibleDataError: a column of the table is of a type that its use does not allow.
             ValueError: there is no such exploration or seed.
         """
         if explore not in (None, "thompson") or (seed is not None and (explore is None or not 0 <= seed < 2**63)):
@@ -257,12 +261,17 @@ class Follower:
             raise IncompatibleDataError("the follower is not started: use it as a context, or call start()")
         return self.learning
 
-    def _read(self, events: Sequence[Mapping[str, Any] | bytes]) -> tuple[Decoded, NDArray[np.int32]]:
+    def _read(
+        self, events: Sequence[Mapping[str, Any] | bytes] | pa.Table | pa.RecordBatch
+    ) -> tuple[Decoded, NDArray[np.int32]]:
         """Decode events, and tell the shard of each that can be read."""
         self.require_following()
         learning = self._learned
-        values = [event if isinstance(event, bytes) else orjson.dumps(event) for event in events]
-        decoded = self._decoder.decode(values, np.full(len(values), -1))
+        if isinstance(events, pa.Table | pa.RecordBatch):
+            decoded = self._packed.decode(events)
+        else:
+            values = [event if isinstance(event, bytes) else orjson.dumps(event) for event in events]
+            decoded = self._decoder.decode(values, np.full(len(values), -1))
         key = decoded.table[learning.events.partition_key]
         return decoded, partition_of(key, len(self._shards), learning.events.partitioner)
 

@@ -13,6 +13,7 @@ from worker.config import Config, Events
 from worker.errors import ConfigurationError
 from worker.load.mapping import EventMapping, Mapper
 from worker.load.reading import BadRowError, Rows, check_files, read
+from worker.stream.packs import PACK_EVENTS
 from worker.stream.sending import Sender, slice_events
 
 SORTED_EVENTS = 2_000_000  # some 700 MB: what may be held in memory at once
@@ -38,6 +39,7 @@ def load(
     rate: float | None = None,
     sort_by: str | None = None,
     limit: int | None = None,
+    pack_events: int = PACK_EVENTS,
     progress: Callable[[int], None] | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Summary:
@@ -50,6 +52,7 @@ def load(
         rate: events a second; None is as fast as it goes.
         sort_by: a field of the event; all files are then read into memory and sent in its order.
         limit: the most events that are sent.
+        pack_events: the most of a message, where `events.format` packs them.
         progress: called with the number of events of each step.
         monotonic: the clock of the rate.
 
@@ -60,7 +63,7 @@ def load(
     """
     start = monotonic()
     rows = events(config, paths, mapping, sort_by=sort_by)
-    with Sender(config, rate=rate, progress=progress, monotonic=monotonic) as sender:
+    with Sender(config, rate=rate, pack_events=pack_events, progress=progress, monotonic=monotonic) as sender:
         try:
             for keys, values in _slices(islice(rows, limit), slice_events(rate)):
                 sender.send(keys, values)

@@ -9,6 +9,7 @@ import numpy as np
 from worker.config import Config
 from worker.simulate.encoding import encode, keys
 from worker.simulate.planted import Planted, Tally, Truth
+from worker.stream.packs import PACK_EVENTS
 from worker.stream.sending import Sender, slice_events
 
 
@@ -35,6 +36,7 @@ def simulate(
     *,
     rate: float | None = None,
     live: bool = True,
+    pack_events: int = PACK_EVENTS,
     progress: Callable[[int], None] | None = None,
     now: Callable[[], int] = epoch_milliseconds,
     monotonic: Callable[[], float] = time.monotonic,
@@ -42,13 +44,14 @@ def simulate(
     """Send a planted stream to the event topic, keyed by the user.
 
     `rate` is in events a second, None as fast as it goes. A `live` event's time is the moment it is sent, so that
-    freshness can be measured; otherwise it is the planted, synthetic one. `progress` is called with the number of
+    freshness can be measured; otherwise it is the planted, synthetic one. `pack_events` is
+    the most of a message, where `events.format` packs them. `progress` is called with the number of
     events of each step. Raises what `Sender` raises.
     """
     size = slice_events(rate)
     tally = Tally(planted)
     start = monotonic()
-    with Sender(config, rate=rate, progress=progress, monotonic=monotonic) as sender:
+    with Sender(config, rate=rate, pack_events=pack_events, progress=progress, monotonic=monotonic) as sender:
         for batch in planted.batches(size):
             sender.wait()
             times = np.full(len(batch), now(), np.int64) if live else batch.times

@@ -10,7 +10,7 @@ from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.snapshot.records import FORMAT, Kind
 
 # Where a topic is called, or where a shard without a model starts, does not decide what is learned from an event.
-_NOT_LEARNING = {"events": {"topic", "start"}, "model": {"name", "topic"}}
+_NOT_LEARNING = {"events": {"topic", "format", "start"}, "model": {"name", "topic"}}
 
 
 _OF_BASES = (Kind.BASE, Kind.LEDGER, Kind.BASE_CELLS)

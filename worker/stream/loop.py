@@ -51,13 +51,14 @@ class Loop:
     ) -> None:
         self._config, self._consumer, self._held = config, consumer, held
         self._trimmer, self._report, self._health, self._clock = trimmer, report, health, clock
-        self._stages = Stages(Pipeline(config.learning), _POLLS_AHEAD * config.run.poll_events)
+        self._pipeline = Pipeline(config.learning)
+        self._stages = Stages(self._pipeline, _POLLS_AHEAD * config.run.poll_events)
         self._commits = Commits(
             config=config, consumer=consumer, stages=self._stages, transactions=transactions, writing=writing,
             held=held, report=report, clock=clock,
         )  # fmt: skip
         self._assignment = Assignment(config, consumer, partitions=partitions, commit=self.commit_all, report=report)
-        self._uncommitted = 0
+        self._uncommitted = 0.0
         self._finished = 0
         self._paused = False
 
@@ -85,7 +86,8 @@ class Loop:
         """Wait for events, no longer than until the next commit; the group's callbacks are served meanwhile."""
         if self._stages.await_room(_ROOM_SECONDS):
             self._pause(paused=False)
-            return by_shard(self._consumer.consume(self._config.run.poll_events, self._patience()))
+            most = self._pipeline.records(self._config.run.poll_events)
+            return by_shard(self._consumer.consume(most, self._patience()))
         self._pause(paused=True)
         return by_shard(self._consumer.consume(1, 0))
 
@@ -94,8 +96,7 @@ class Loop:
         messages = after(messages, owned.read_to)
         if messages:
             owned.read_to = messages[-1].offset() + 1
-            self._uncommitted += len(messages)
-            self._stages.hand_over(owned, messages)
+            self._uncommitted += self._stages.hand_over(owned, messages)
 
     def commit_is_due(self) -> bool:
         """Tell whether the interval is over, or enough was learned, and the last commit is through."""
@@ -106,7 +107,7 @@ class Loop:
 
     def commit(self) -> None:
         """Begin to publish the next version of every shard that moved, its offset with it; learning goes on."""
-        self._uncommitted = 0
+        self._uncommitted = 0.0
         self._commits.begin(self._assignment.owned.values(), self._left_behind())
 
     def commit_all(self) -> None:

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
+from worker.events.rejects import Rejected
 from worker.snapshot.manifest import Peer
 from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.snapshot.state import ShardState
 from worker.stream.held import Held
 
-DeadLetter = tuple[Message, str, str]  # record, reason, detail
+DeadLetter = tuple[Message, Rejected]
 
 
 @dataclass(kw_only=True)

@@ -1,9 +1,9 @@
 """Sending events to a topic: keyed, paced, with back-pressure, and accounted for to the last one."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import SecretStr
@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from worker.config import Config
 from worker.errors import BrokerUnreachableError, ConfigurationError, HeadraceError
 from worker.stream.client import Settings, admin_settings, reach
+from worker.stream.packs import PACK_EVENTS, Packed, Packs
 
 # A broker that restarts is back within some 20 s, and an election takes less: a minute outlasts both, and is as
 # long as a person at a terminal believes that something still goes on.
@@ -93,6 +94,7 @@ class Sender:
         config: Config,
         *,
         rate: float | None = None,
+        pack_events: int = PACK_EVENTS,
         progress: Callable[[int], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,11 +103,12 @@ class Sender:
         Args:
             config: the broker, the topic and its partitioner.
             rate: events a second; None is as fast as the broker takes them.
+            pack_events: the most events of a message, where `events.format` packs them.
             progress: called with the number of events of each `send`.
             monotonic: the clock, in seconds.
         """
         self.topic = config.events.topic
-        self.sent = 0  # handed to librdkafka
+        self.sent = 0  # handed to librdkafka, or waiting to be packed
         self.failed = 0  # of those, reported as not delivered
         self._pace = Pace(rate, monotonic)
         self._progress = progress
@@ -116,6 +119,11 @@ class Sender:
         if self.topic not in topics:
             raise ConfigurationError(f"topic {self.topic!r} does not exist: make it with `headrace topics create`")
         self.partitions = len(topics[self.topic].partitions)
+        self._packs = (
+            Packs(config.events, self.partitions, most=pack_events, monotonic=monotonic)
+            if config.events.format == "arrow"
+            else None
+        )
         try:
             self._producer = Producer({**sender_settings(config), "on_delivery": self._delivered})
         except KafkaException as error:
@@ -146,19 +154,13 @@ class Sender:
     def send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Queue events, each with its record key; waits while the queue is full, and for their time to come."""
         self.wait()
-        produce, topic = self._producer.produce, self.topic
-        for key, value in zip(keys, values, strict=True):
-            while True:
-                try:
-                    produce(topic, value, key)
-                except BufferError:  # the queue is full: the broker sets the pace
-                    self._producer.poll(WAIT_SECONDS)
-                    self._raise_failure()
-                except KafkaException as error:
-                    raise self._explained(error.args[0]) from error
-                else:
-                    break
-            self.sent += 1
+        if self._packs is not None:
+            self._send_packed(self._packs.add(keys, values))
+            self.sent += len(values)
+        else:
+            for key, value in zip(keys, values, strict=True):
+                self._produce(value=value, key=key)
+                self.sent += 1
         self._producer.poll(0)
         self._raise_failure()
         if self._progress is not None:
@@ -166,6 +168,8 @@ class Sender:
 
     def flush(self, seconds: float = DELIVERY_SECONDS) -> None:
         """Wait until every event is acknowledged."""
+        if self._packs is not None:
+            self._send_packed(self._packs.rest())
         deadline = self._monotonic() + seconds
         while left := self._producer.flush(WAIT_SECONDS):
             self._raise_failure()
@@ -176,6 +180,29 @@ class Sender:
                     f"{seconds:.0f} s: see `headrace doctor`"
                 )
         self._raise_failure()
+
+    def _send_packed(self, messages: Iterable[Packed]) -> None:
+        for message in messages:
+            others = message.events - 1  # the report counts one
+
+            def report(error: KafkaError | None, sent: object, others: int = others) -> None:
+                self._delivered(error, sent)
+                self.failed += others if error is not None else 0
+
+            # No key: a message is of many users. Their partition is chosen as the partitioner would.
+            self._produce(value=message.value, partition=message.partition, on_delivery=report)
+
+    def _produce(self, **record: Any) -> None:  # noqa: ANN401 - handed to the client as it is
+        while True:
+            try:
+                self._producer.produce(self.topic, **record)
+            except BufferError:  # the queue is full: the broker sets the pace
+                self._producer.poll(WAIT_SECONDS)
+                self._raise_failure()
+            except KafkaException as error:
+                raise self._explained(error.args[0]) from error
+            else:
+                return
 
     def _delivered(self, error: KafkaError | None, _message: object) -> None:
         if error is not None:

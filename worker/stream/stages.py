@@ -26,16 +26,16 @@ class Stages:
 
     Args:
         pipeline: what they do to records.
-        most_records: so many may be on their way; then there is no room for more.
+        most_events: about so many may be on their way; then there is no room for more.
     """
 
-    def __init__(self, pipeline: Pipeline, most_records: int) -> None:
-        self._pipeline, self._most_records = pipeline, most_records
+    def __init__(self, pipeline: Pipeline, most_events: int) -> None:
+        self._pipeline, self._most_events = pipeline, most_events
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._moved = threading.Condition()
-        self._waiting = 0  # records handed over and not yet learned
-        self._finished = 0  # batches
+        self._waiting = 0.0  # events handed over and not yet learned
+        self._batches = self._finished = 0
         self._failure: BaseException | None = None
 
     @property
@@ -46,14 +46,17 @@ class Stages:
     @property
     def idle(self) -> bool:
         """Tell whether nothing is on its way."""
-        return self._waiting == 0
+        return self._batches == self._finished
 
-    def hand_over(self, owned: Owned, messages: list[Message]) -> None:
-        """Prepare and learn records of a shard, after all that were handed over before."""
+    def hand_over(self, owned: Owned, messages: list[Message]) -> float:
+        """Prepare and learn records of a shard, after all that were handed over before; gives about how many events."""
+        events = len(messages) * self._pipeline.events_a_record
         with self._moved:
-            self._waiting += len(messages)
+            self._batches += 1
+            self._waiting += events
         prepared = self._preparing.submit(self._prepare, messages)
-        self._learning.submit(self._learn, owned, messages, prepared)
+        self._learning.submit(self._learn, owned, messages, prepared, events)
+        return events
 
     def between(self, work: Callable[[], Result]) -> "Future[Result]":
         """Do something in the thread that learns, once all that was handed over before is learned."""
@@ -66,7 +69,7 @@ class Stages:
             BaseException: what preparing or learning has failed of.
         """
         with self._moved:
-            room = self._moved.wait_for(lambda: self._waiting < self._most_records or self._failure, seconds)
+            room = self._moved.wait_for(lambda: self._waiting < self._most_events or self._failure, seconds)
         if self._failure is not None:
             raise self._failure
         return bool(room)
@@ -79,12 +82,12 @@ class Stages:
     def _prepare(self, messages: list[Message]) -> Prepared:
         return self._pipeline.prepare(*columns(messages))
 
-    def _learn(self, owned: Owned, messages: list[Message], prepared: "Future[Prepared]") -> None:
+    def _learn(self, owned: Owned, messages: list[Message], prepared: "Future[Prepared]", events: float) -> None:
         try:
             batch = prepared.result()
             if not owned.given_up and self._failure is None:
                 self._pipeline.take(owned.state, batch, messages[-1].offset() + 1)
-                owned.dead_letters += [(messages[bad.index], str(bad.reason), bad.detail) for bad in batch.rejected]
+                owned.dead_letters += [(messages[bad.index], bad) for bad in batch.rejected]
                 _LOG.debug(
                     "shard %d: %d records", owned.state.shard, len(messages),
                     extra={"action": "learn", "shard": owned.state.shard},
@@ -93,6 +96,6 @@ class Stages:
             self._failure = error
         finally:
             with self._moved:
-                self._waiting -= len(messages)
+                self._waiting -= events
                 self._finished += 1
                 self._moved.notify_all()

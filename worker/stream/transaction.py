@@ -154,19 +154,21 @@ class Transactions:
         )  # fmt: skip
 
     def _send_dead_letters(self, dead_letters: Sequence[DeadLetter], deadline: Deadline) -> None:
-        for message, reason, detail in dead_letters:
+        for message, bad in dead_letters:
             headers = [
                 *(message.headers() or []),
-                ("headrace-reason", reason.encode()),
-                ("headrace-detail", detail.encode()),
+                ("headrace-reason", str(bad.reason).encode()),
+                ("headrace-detail", bad.detail.encode()),
                 ("headrace-topic", message.topic().encode()),
                 ("headrace-partition", str(message.partition()).encode()),
                 ("headrace-offset", str(message.offset()).encode()),
                 ("headrace-timestamp", str(message.timestamp()[1]).encode()),
             ]
+            if bad.row is not None:
+                headers.append(("headrace-row", str(bad.row).encode()))
             self._produce(
-                deadline, topic=self._config.dead_letter.topic, key=message.key(), value=message.value(),
-                headers=headers,
+                deadline, topic=self._config.dead_letter.topic, key=message.key(),
+                value=message.value() if bad.value is None else bad.value, headers=headers,
             )  # fmt: skip
 
     def _produce(self, deadline: Deadline, **record: Any) -> None:  # noqa: ANN401 - handed to the client as it is
