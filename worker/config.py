@@ -4,6 +4,7 @@
 a worker refuses a model that was learned differently and a follower needs no configuration of its own.
 """
 
+import math
 import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
@@ -15,8 +16,11 @@ FieldName = Annotated[str, Field(min_length=1)]  # of an event
 FeatureKind = Literal["categorical", "numeric", "multi", "cross"]
 Transform = Literal["identity", "log", "buckets"]
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
+_SIZE = re.compile(r"([0-9]{1,15}) ?(KiB|MiB|GiB)?")
+_UNIT_BYTES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 Handed = dict[str, str | int | float | bool | SecretStr]  # to librdkafka
+_LEAST_EVENTS = 4  # whose rows a bounded model has to hold
 ONLY_OF: Final = {  # by the kind of learner: the settings of `model` that have a meaning for no other
     "gaussian": (
         "factors", "half_life", "seed", "init_deviation", "prior_weight_precision", "prior_factor_precision",
@@ -106,6 +110,14 @@ class Model(Section):
         description="a Gaussian field-weighted factorization machine, or a linear model: by gradient descent, or by "
         "FTRL-Proximal with a rate for each weight",
     )
+    max_rows: int = Field(
+        0, ge=0, description="rows of a shard: then those that say the least are evicted. 0 is without bound"
+    )
+    max_bytes: str = Field(
+        "off",
+        description="the same in memory of a shard, as headrace_table_bytes counts it: off, or a number of bytes, KiB, "
+        "MiB or GiB. A worker with n shards takes n times as much",
+    )
     loss: Literal["logistic", "squared"] = Field("logistic", description="logistic wants labels from 0 to 1")
     factors: int = Field(16, ge=0, le=256, description="K; 0 is the linear special case. sgd and ftrl have none")
     half_life: str = Field(
@@ -125,6 +137,14 @@ class Model(Section):
     ftrl_beta: float = Field(1.0, ge=1e-6, description="of kind ftrl: first gradients move a weight by alpha / beta")
     ftrl_l1: float = Field(0.0, ge=0, description="of kind ftrl: a weight is 0 until its gradients sum up to this")
     ftrl_l2: float = Field(0.0, ge=0, description="of kind ftrl: draws weights to 0")
+
+    @field_validator("max_bytes", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        value = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(value, str) and value != "off" and _SIZE.fullmatch(value) is None:
+            raise ValueError('must be "off", or a whole number of bytes, KiB, MiB or GiB, such as "2GiB"')
+        return value
 
     @field_validator("half_life")
     @classmethod
@@ -162,6 +182,12 @@ class Model(Section):
         return self
 
     @property
+    def max_bytes_each(self) -> int:
+        """Bytes of a shard; 0 where there is no bound."""
+        found = _SIZE.fullmatch(self.max_bytes)
+        return int(found[1]) * _UNIT_BYTES[found[2] or ""] if found else 0
+
+    @property
     def half_life_ms(self) -> int:
         """Milliseconds; 0 where nothing is forgotten."""
         found = _DURATION.fullmatch(self.half_life)
@@ -185,7 +211,32 @@ class Learning(Section):
                     raise ValueError(f"features.{name}.of: {part!r} is not categorical, so it cannot be crossed")
         if "bias" in self.features:
             raise ValueError("features.bias: the name is taken, every event has a bias")
+        self._require_room()
         return self
+
+    def _require_room(self) -> None:
+        """Refuse bounds that hold no more than a few events: what is learned of one would go with the next."""
+        most = 1 + sum(self._most_rows(name) for name in self.features)  # of an event
+        least = _LEAST_EVENTS * most
+        if 0 < self.model.max_rows < least:
+            raise ValueError(
+                f"model.max_rows = {self.model.max_rows} is too few: an event may have {most} rows, at least "
+                f"{_LEAST_EVENTS} times as many are needed, {least}; or lower `max_values` of multi-valued features"
+            )
+        # A row of parameters, its key and what else a table keeps of it, and its entries in two ledgers.
+        each = 4 * (3 + self.model.factors) + 48 + (2 * (8 * (3 + self.model.factors) + 32) if self.model.merge else 0)
+        if 0 < self.model.max_bytes_each < least * each:
+            raise ValueError(
+                f"model.max_bytes = {self.model.max_bytes!r} is too few: {_LEAST_EVENTS} events of {most} rows each "
+                f"take {least * each} bytes; or lower `max_values` of multi-valued features"
+            )
+
+    def _most_rows(self, name: str) -> int:
+        """Give how many rows an event may have of a feature."""
+        feature = self.features[name]
+        if feature.kind == "cross":
+            return math.prod(self._most_rows(part) for part in feature.of)
+        return feature.max_values if feature.kind == "multi" else 1
 
     def is_category(self, name: str) -> bool:
         """Tell whether a feature's values are categories (a bucketed number is one)."""

@@ -28,6 +28,11 @@ class Prepared:
     batches: list[Batch]  # one after the other
     rejected: list[Rejected]
 
+    @property
+    def events(self) -> int:
+        """Count the good ones."""
+        return sum(len(batch) for batch in self.batches)
+
 
 class Pipeline:
     """decode -> features -> predict -> learn, for the records of one partition in offset order."""
@@ -54,7 +59,7 @@ class Pipeline:
             batches.append(self._encode(decoded))
             rejected += decoded.rejected
         if self._packed and values:
-            mean = (sum(map(len, batches)) + sum(bad.events for bad in rejected)) / len(values)
+            mean = (sum(len(batch) for batch in batches) + sum(bad.events for bad in rejected)) / len(values)
             # Large ones count at once and fade slowly: a poll must not hold many more events than it was meant to.
             self.events_a_record = max(1.0, mean, self.events_a_record * _FADING)
         return Prepared(batches=batches, rejected=rejected)
@@ -79,9 +84,11 @@ class Pipeline:
 
     def learn(
         self, state: ShardState, values: Sequence[bytes | None], timestamps: NDArray[np.int64], next_offset: int
-    ) -> None:
+    ) -> Prepared:
         """Do both, one after the other."""
-        self.take(state, self.prepare(values, timestamps), next_offset)
+        prepared = self.prepare(values, timestamps)
+        self.take(state, prepared, next_offset)
+        return prepared
 
     def _encode(self, decoded: Decoded) -> Batch:
         entries = self._features.encode(decoded.table)

@@ -65,6 +65,7 @@ def compile_all() -> None:
     state.model.predict(entries)
     sample(state.model, entries, state.model.gather(entries.keys), 0, logistic=True)
     _merge(timestamps)
+    _bound(timestamps)
     _learn_linear(timestamps)
     _learn_packed()
     for partitioner in ("murmur2", "crc32"):
@@ -89,6 +90,24 @@ def _merge(timestamps: NDArray[np.int64]) -> None:
     grown.add(replace(read, tick=TICKS))  # a half-life later
     state.model.renew(shared.merged.all().keys)
     state.digest()
+
+
+def _bound(timestamps: NDArray[np.int64]) -> None:
+    """Do what a bounded model does when it is full, whether shards are merged or not."""
+    few = {"user": Feature(), "item": Feature()}
+    for merge in (False, True):
+        model = Model(merge=merge, max_rows=12)
+        learning = _EVERY_KIND.model_copy(update={"features": few, "model": model})
+        pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
+        for number in range(32):
+            pipeline.learn(state, _events(item=f"i{number}"), timestamps, _EVENTS)
+            if number in (15, 31):
+                state.model.boundary()
+                state.digest()
+        state.model.table.dropped()
+        if state.model.shared is not None:
+            state.model.shared.merged.has(state.model.shared.merged.all().keys)
+        state.model.recall()
 
 
 def _learn_linear(timestamps: NDArray[np.int64]) -> None:

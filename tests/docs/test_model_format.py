@@ -19,7 +19,7 @@ from worker.model.batch import SHARED
 from worker.model.cells import Cells
 from worker.pipeline import Pipeline
 from worker.snapshot.manifest import Manifest, Peer
-from worker.snapshot.records import Kind, Record, decode_ledger, encode_words
+from worker.snapshot.records import Kind, Record, decode_ledger, encode_keys, encode_words
 from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.snapshot.state import ShardState
 
@@ -150,10 +150,11 @@ def test_the_schema_has_what_the_model_has() -> None:
 
 def test_the_columns_are_those_of_the_records() -> None:
     tables = [re.findall(r"^\| `(\w+)` \| `(.+?)` \|", part, re.MULTILINE) for part in README.split("| Column |")[1:]]
-    rows, pairs, progress, cells, contribution, ledger = [dict(table) for table in tables]
+    rows, evicted, pairs, progress, cells, contribution, ledger = [dict(table) for table in tables]
     documented = {
         Kind.ROWS: rows, Kind.BASE: rows, Kind.PAIRS: pairs, Kind.PROGRESS: progress,
         Kind.CONTRIBUTION: contribution, Kind.LEDGER: ledger, Kind.CELLS: cells, Kind.BASE_CELLS: cells,
+        Kind.EVICTED: evicted,
     }  # fmt: skip
     factors = LEARNING.model.factors
     fading = FADING[-1][:-1]
@@ -167,9 +168,11 @@ def test_the_columns_are_those_of_the_records() -> None:
         }
         assert found == told, record.kind
     written = {record.kind for record in [*VERSIONS[1][:-1], *MERGED[1][:-1]]}
-    assert written | {Kind.CELLS, Kind.BASE_CELLS} == set(documented)
+    assert written | {Kind.CELLS, Kind.BASE_CELLS, Kind.EVICTED} == set(documented)
     words = pa.ipc.open_stream(encode_words(Cells({}).part(0, 0))).schema
     assert {field.name: str(field.type) for field in words} == cells
+    gone = pa.ipc.open_stream(encode_keys(np.ones(1, np.uint64))).schema
+    assert {field.name: str(field.type) for field in gone} == evicted
 
 
 @pytest.mark.parametrize("kind", ["sgd", "ftrl"])

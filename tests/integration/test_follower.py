@@ -121,6 +121,18 @@ def test_a_follower_comes_by_new_versions_without_being_asked(kafka, publisher):
         assert serves(follower, writer)
 
 
+def test_a_follower_of_a_bounded_model_holds_no_more_rows_than_its_writer(kafka, publisher):
+    writer = Writer(learning_of(max_rows=100))
+    advance(publisher, writer)
+    with follow(kafka, publisher.topic) as follower:
+        manifest = [advance(publisher, writer) for _ in range(4)][-1]
+        follower.catch_up()
+        (shard,) = follower._shards.values()
+        assert len(shard._serving[0].model.table) == len(writer.state.model.table) <= 100
+        assert serves(follower, writer)
+    assert manifest.state.evicted > 100
+
+
 def test_an_aborted_version_is_never_seen(kafka, publisher):
     writer = Writer()
     advance(publisher, writer)

@@ -23,6 +23,7 @@ from worker.stream.merging import recall
 LEARNINGS = (
     learning_of(), learning_of(kind="sgd"), learning_of(kind="sgd", loss="squared"), learning_of(kind="ftrl"),
     learning_of(merge=True), learning_of(merge=True, half_life="1h"),
+    learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
 )  # fmt: skip
 
 
@@ -75,7 +76,8 @@ def _follow(writer: Writer) -> None:
             state.model.table.mark(decode_keys(record.value), 1)
     entries = _entries(writer.learning)
     whole.predict(state.model, entries)
-    whole.sample(state.model, entries, 7)
+    if writer.learning.model.kind == "gaussian":
+        whole.sample(state.model, entries, 7)
     whole.behind(state.model, entries, 1)
 
 

@@ -219,6 +219,31 @@ def test_a_setting_that_means_nothing_for_the_kind_of_learner_is_refused(tmp_pat
     assert problems(path) == [f'{path}: model: kind = "{kind}": {told}']
 
 
+@pytest.mark.parametrize(
+    ("size", "bytes_"), [("off", 0), ("2GiB", 2 * 1024**3), ("64 MiB", 64 * 1024**2), (5_000_000, 5_000_000)]
+)
+def test_a_size_is_a_number_of_bytes_or_of_larger_units(size, bytes_):
+    assert Model(max_bytes=size).max_bytes_each == bytes_
+
+
+@pytest.mark.parametrize("size", ["2GB", "some", "-1", "1.5GiB", True])
+def test_another_size_is_refused(size):
+    with pytest.raises(ValueError, match="max_bytes"):
+        Model(max_bytes=size)
+
+
+@pytest.mark.parametrize(
+    ("bound", "told"),
+    [
+        ("max_rows = 263", "model.max_rows = 263 is too few: an event may have 66 rows, at least 4 times as many are needed, 264"),
+        ("max_bytes = '64KiB'", "model.max_bytes = '64KiB' is too few: 4 events of 66 rows each take 129888 bytes"),
+    ],
+)  # fmt: skip
+def test_a_bound_below_a_few_events_is_refused(tmp_path, bound, told):
+    path = write(tmp_path, f"[features.user]\n[features.tags]\nkind = 'multi'\n[model]\n{bound}\n")
+    assert problems(path) == [f"{path}: {told}; or lower `max_values` of multi-valued features"]
+
+
 def test_every_setting_of_the_model_belongs_to_a_kind_or_to_all():
-    of_all = {"name", "topic", "kind", "loss", "merge"}
+    of_all = {"name", "topic", "kind", "loss", "merge", "max_rows", "max_bytes"}
     assert of_all | {name for names in ONLY_OF.values() for name in names} == set(Model.model_fields)

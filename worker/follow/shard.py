@@ -146,7 +146,7 @@ class FollowedShard:
         return (self._serving[0].model, self._serving[1].version) if self._serving else (self._prior.model, 0)
 
     def _fresh(self) -> ShardState:
-        state = ShardState.fresh(self.shard, self._learning)
+        state = ShardState.fresh(self.shard, self._learning, reserve=False)
         state.model.table.keep_marks()
         return state
 

@@ -24,7 +24,7 @@ class Whole:
     def __init__(self, learning: Learning) -> None:
         self.lock = threading.Lock()
         self._factors, self._logistic = learning.model.factors, learning.model.loss == "logistic"
-        self._model = ShardState.fresh(-1, learning).model
+        self._model = ShardState.fresh(-1, learning, reserve=False).model
         self._model.table.keep_marks()
         if self._model.shared is not None:
             self._model.shared.own = self._model.shared.merged  # it speaks for all shards
@@ -113,10 +113,16 @@ class Whole:
     def _note(self, contributions: list[Contribution]) -> None:
         if self._model.shared is None or not contributions:
             return
+        shared, table = self._model.shared, self._model.table
         for contribution in contributions:
-            self._model.shared.merged.add(contribution)
-        self._model.renew(np.unique(np.concatenate([part.keys for part in contributions])))
-        self._model.table.settle()
+            shared.merged.add(contribution)
+        keys = np.unique(np.concatenate([part.keys for part in contributions]))
+        if shared.bounded:  # rows that no shard knows anything of any more are as good as never seen
+            there = shared.merged.has(keys) & ~np.isin(keys, shared.pair_keys)
+            table.remove(keys[~there])
+            table.touch(keys[there])
+        self._model.renew(keys)
+        table.settle()
 
 
 class _Nothing(Ledger):

@@ -1,6 +1,6 @@
 """Events as numbers: what the learner sees."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,3 +41,14 @@ class Batch:
     def __len__(self) -> int:
         """Count the events."""
         return len(self.labels)
+
+    def __getitem__(self, events: slice) -> "Batch":
+        """Take some events in a row; their entries keep their numbers, among those of all."""
+        entries, first = self.entries, events.start * self.entries.fields
+        return Batch(
+            entries=replace(entries, starts=entries.starts[first : events.stop * entries.fields + 1]),
+            labels=self.labels[events],
+            weights=self.weights[events],
+            times=self.times[events],
+            routes=self.routes,
+        )

@@ -19,6 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.batch import Batch
+from worker.model.bounds import UNBOUNDED, Bounds
 from worker.model.linear import LARGEST, Linear, link, score
 
 COLUMNS = ("weight", "z", "n")
@@ -37,9 +38,12 @@ class FtrlSettings:
 class Ftrl(Linear):
     """A linear model on logistic loss that learns by FTRL-Proximal."""
 
-    def __init__(self, settings: FtrlSettings) -> None:
-        super().__init__(COLUMNS, logistic=True)
+    def __init__(self, settings: FtrlSettings, bounds: Bounds = UNBOUNDED) -> None:
+        super().__init__(COLUMNS, logistic=True, bounds=bounds)
         self.settings = settings
+
+    def _information(self) -> NDArray[np.float32]:
+        return self.table.parameters[: len(self.table), 2].copy()  # not the weight: it may be 0 for all that is known
 
     def _pass(self, batch: Batch, rows: NDArray[np.int32], predictions: NDArray[np.float32]) -> int:
         entries, settings = batch.entries, self.settings

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix, sigmoid
 from worker.model.batch import SHARED, Batch, Entries
+from worker.model.bounds import UNBOUNDED, Bounds, Room
 from worker.model.forgetting import NEVER, Clock, advance, fade_pairs, fade_row, left, tick_of
 from worker.model.learner import Scores
-from worker.model.ledger import Contribution
+from worker.model.ledger import Contribution, Ledger
 from worker.model.shared import Shared
 from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table
 
@@ -48,22 +49,37 @@ class Settings:
     noise_variance: float = 1.0  # of the squared loss
     merge: bool = False  # with the other shards: what is learned of shared rows is kept as contributions too
     half_life_ms: int = 0  # of what is learned, in event time; 0 where nothing is forgotten
+    bounds: Bounds = UNBOUNDED  # how large the model may become
 
 
 class Gaussian:
-    """A Gaussian field-weighted factorization machine over a growing table of rows."""
+    """A Gaussian field-weighted factorization machine over a growing table of rows.
 
-    def __init__(self, settings: Settings, fields: int) -> None:
+    Args:
+        settings: what it is.
+        fields: of an event, the bias among them.
+        reserve: make room for as many rows as there may be at once; who learns nothing has fewer for long.
+    """
+
+    def __init__(self, settings: Settings, fields: int, *, reserve: bool = True) -> None:
         self.settings = settings
-        self.table = Table(settings.prior)
+        fades = settings.half_life_ms > 0
+        limit = settings.bounds.limit(FACTORS + settings.prior.factors, fades=fades) if reserve else None
+        self.table = Table(settings.prior, fades=fades, limit=limit)
         self.pair_means = np.ones((fields, fields), np.float32)  # the upper triangle is used
         self.pair_precisions = np.full((fields, fields), settings.pair_precision, np.float32)
         self.clock = Clock(settings.half_life_ms)
         self.shared: Shared | None = None
         if settings.merge:
             pairs = fields * (fields - 1) // 2
-            self.shared = Shared(settings.prior, pairs, settings.pair_precision, fades=self.clock.runs)
+            self.shared = Shared(
+                settings.prior, pairs, settings.pair_precision, fades=self.clock.runs, bounded=bool(settings.bounds)
+            )
         self.unstable = 0  # events scored but not learned, because a step would have left single precision
+        self.room = Room(
+            self.table, settings.bounds, self._information, self._leave,
+            self._ledgers if self.shared is not None else None,
+        )  # fmt: skip
 
     @property
     def nbytes(self) -> int:
@@ -85,18 +101,43 @@ class Gaussian:
     def learn(self, batch: Batch) -> Scores:
         """Predict each event, then learn from it, one after the other. Gives the predictions made before learning."""
         keys = batch.entries.keys
-        rows = self.table.touch(keys, batch.routes)
-        if self.shared is not None and self.clock.runs:
-            self._freshen(self.shared, keys, rows)
-        return self._run(batch.entries, rows, self.table.parameters, self.table.seen, len(batch), learn=True, of=batch)
+        rows = np.empty(len(keys), np.int32)
+        parts = [Scores(predictions=_NO_NUMBERS, variances=_NO_NUMBERS)]
+        for events, first_new in self.room.portions(batch, rows):
+            part = batch[events]
+            if self.shared is not None:
+                self._recall(self.shared, first_new)
+                if self.clock.runs:
+                    of_part = slice(part.entries.starts[0], part.entries.starts[-1])
+                    self._freshen(self.shared, keys[of_part], rows[of_part])
+            parameters, seen = self.table.parameters, self.table.seen
+            parts.append(self._run(part.entries, rows, parameters, seen, len(part), learn=True, of=part))
+        return Scores(
+            predictions=np.concatenate([part.predictions for part in parts]),
+            variances=np.concatenate([part.variances for part in parts]),
+        )
 
     def gather(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
         """Copy the parameters of each key as they count now, [len(keys), 3 + K]."""
         parameters = self.table.gather(keys, self.clock.tick)
-        if self.shared is not None and self.clock.runs:
+        if self.shared is not None:
             of_all = (keys & SHARED) != 0
+            if not self.clock.runs:
+                if not self.shared.bounded:
+                    return parameters  # every row of the ledger is in the table
+                of_all &= ~self.table.has(keys)
             parameters[of_all] = self.shared.values(keys[of_all])
         return parameters
+
+    def _recall(self, shared: Shared, first: int) -> None:
+        """Make the shared rows from the ledger that were added to a bounded table, from number `first` on."""
+        if not shared.bounded or first == len(self.table):
+            return
+        rows = np.flatnonzero(self.table.keys[first : len(self.table)] & SHARED) + first
+        made = shared.rows(self.table.keys[rows])
+        self.table.parameters[rows], self.table.seen[rows] = made.parameters, made.seen
+        if made.as_of is not None:
+            self.table.as_of[rows] = made.as_of
 
     def _freshen(self, shared: Shared, keys: NDArray[np.uint64], rows: NDArray[np.int32]) -> None:
         """Make shared rows anew that were made from the ledger as of an earlier tick, before they are learned."""
@@ -110,11 +151,18 @@ class Gaussian:
         if self.shared is None:
             return touched, None
         of_all = (touched.keys & SHARED) != 0
-        upper = self._upper()
+        upper, halvings = self._upper(), self.shared.own.halvings
         contribution = self.shared.contribute(
             touched[of_all], self.pair_means[upper], self.pair_precisions[upper],
             now=self.clock.tick, counts=self.clock.learned_tick,
         )  # fmt: skip
+        if self.shared.bounded:
+            # What a bounded table holds of shared rows has to follow from the ledger: a restore knows nothing else.
+            keys = self.table.keys[: len(self.table)]
+            keys = touched.keys[of_all] if self.shared.own.halvings == halvings else keys[(keys & SHARED) != 0]
+            self.table.remove(keys[~self.shared.holds(keys)])
+            touched = self.table.touched()  # rows may have moved, see `Table.drop`
+            of_all = (touched.keys & SHARED) != 0
         return touched[~of_all], contribution
 
     def take_over(self, contribution: Contribution) -> tuple[Rows, Contribution]:
@@ -123,17 +171,38 @@ class Gaussian:
             raise ValueError("only shards that are merged take over contributions")
         self.shared.own.add(contribution)
         self.shared.merged.add(contribution)
-        return self.table.touched(), contribution
+        local = self.table.touched()
+        if self.shared.bounded:
+            self.recall()
+        return local, contribution
 
     def renew(self, keys: NDArray[np.uint64]) -> None:
-        """Make these shared rows, and all pairs, anew from what the shards have added to them."""
+        """Make these shared rows, and all pairs, anew from what the shards have added to them.
+
+        Where the model is bounded, only rows that are in the table: others are made when they are met.
+        """
         if self.shared is not None:
+            if self.shared.bounded:
+                keys = keys[self.table.has(keys)]
             self.table.put(self.shared.rows(keys))
             upper = self._upper()
             self.pair_means[upper], self.pair_precisions[upper] = self.shared.pairs()
 
+    def recall(self) -> None:
+        """Make all shared rows that the table is to hold, and all pairs, from what the shards have added."""
+        if self.shared is None:
+            return
+        keys = self.shared.merged.all().keys
+        if self.shared.bounded:
+            keys = self.shared.own.all().keys
+            keys = keys[self.shared.holds(keys)]
+            self.table.touch(keys)
+        self.renew(keys)
+        self.room.note()
+
     def digest(self) -> int:
         """Settle the table, and digest all that this shard has learned; what its peers added is not in it."""
+        self.room.note()
         state = np.uint64(self.table.settle())
         if self.clock.runs:
             state = np.uint64(_fold_words(state, self.clock.words.view(np.uint64), np.uint64(0)))
@@ -142,6 +211,34 @@ class Gaussian:
         upper = self._upper()
         words = np.stack([self.pair_means[upper], self.pair_precisions[upper]], 1).view(np.uint32)
         return int(_fold_words(state, words.ravel(), np.uint64(self.unstable)))
+
+    def _ledgers(self) -> tuple[Ledger, Ledger]:
+        if self.shared is None:
+            raise ValueError("without merging there are no ledgers")
+        return self.shared.own, self.shared.merged
+
+    def _information(self) -> NDArray[np.float32]:
+        """Tell how much more precise each row is than its prior, in units of that, as far as this shard made it so."""
+        prior, n = self.settings.prior, len(self.table)
+        information: NDArray[np.float32] = _beyond(
+            n, self.table.parameters, self.table.as_of, self.clock.tick, prior.weight_precision, prior.factor_precision
+        )
+        if self.shared is not None:
+            of_all = np.flatnonzero(self.table.keys[:n] & SHARED)
+            for some in np.array_split(of_all, len(of_all) // _CHUNK_ROWS + 1):
+                information[some] = self.shared.evidence(self.table.keys[some], self.clock.tick)
+            touched = self.table.touched_rows()
+            touched = touched[(self.table.keys[touched] & SHARED) != 0]
+            for some in np.array_split(touched, len(touched) // _CHUNK_ROWS + 1):
+                before = self.shared.values(self.table.keys[some])
+                information[some] += _gained(self.table.parameters[some], before, prior)
+        return information
+
+    def _leave(self, rows: NDArray[np.int32]) -> None:
+        """Take back what this shard has added to rows that are about to go."""
+        if self.shared is not None:
+            keys = self.table.keys[rows]
+            self.shared.retract(keys[(keys & SHARED) != 0])
 
     def _pairs_as_of(self) -> int:
         return self.clock.tick if self.shared is None else max(self.clock.tick, self.shared.tick)
@@ -174,6 +271,15 @@ class Gaussian:
         return Scores(predictions=predictions, variances=variances)
 
 
+def _gained(after: NDArray[np.float32], before: NDArray[np.float32], prior: Prior) -> NDArray[np.float32]:
+    """Tell how much precision rows [n, 3 + K] have gained, in units of their prior's."""
+    gained = (after[:, : FACTOR_PRECISION + 1] - before[:, : FACTOR_PRECISION + 1]).astype(np.float64)
+    weights, factors = gained[:, WEIGHT_PRECISION], gained[:, FACTOR_PRECISION]
+    both = weights / prior.weight_precision + factors / prior.factor_precision
+    return np.asarray(np.maximum(both, 0.0).astype(np.float32))
+
+
+_CHUNK_ROWS = 65_536  # whose entries of the ledgers are copied at once
 _NO_TIMES = np.empty(0, np.int64)
 _NO_NUMBERS = np.empty(0, np.float32)
 
@@ -183,6 +289,18 @@ def _fold_words(state, words, last):
     for word in words:
         state = mix(state ^ np.uint64(word))
     return mix(state ^ last)
+
+
+@njit(cache=True, nogil=True)
+def _beyond(n, parameters, as_of, tick, weight_precision, factor_precision):
+    """Give what is left by a tick of the precisions of n rows beyond their prior, in units of the prior's."""
+    beyond = np.empty(n, np.float32)
+    for row in range(n):
+        share = left(tick - as_of[row]) if len(as_of) and as_of[row] != NEVER else 1.0
+        weight = np.float64(parameters[row, WEIGHT_PRECISION]) / weight_precision - 1.0
+        factor = np.float64(parameters[row, FACTOR_PRECISION]) / factor_precision - 1.0
+        beyond[row] = np.float32(max(0.0, share * (weight + factor)))
+    return beyond
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.model.batch import Batch, Entries
+from worker.model.bounds import Room
 from worker.model.forgetting import Clock
 from worker.model.ledger import Contribution
 from worker.model.shared import Shared
@@ -35,6 +36,7 @@ class Learner(Protocol):
     pair_means: NDArray[np.float32]  # [F, F] weights of pairs of fields; [0, 0] of a kind that has none
     pair_precisions: NDArray[np.float32]  # the same size
     unstable: int  # events scored and not learned
+    room: Room  # which lets events into the table
 
     @property
     def nbytes(self) -> int:
@@ -74,7 +76,14 @@ class Learner(Protocol):
         ...
 
     def renew(self, keys: NDArray[np.uint64]) -> None:
-        """Make these shared rows, and all pairs, anew from what the shards have added; does nothing without any."""
+        """Make these shared rows, and all pairs, anew from what the shards have added; does nothing without any.
+
+        Where the model is bounded, only rows that are in the table: others are made when they are met.
+        """
+        ...
+
+    def recall(self) -> None:
+        """Make all shared rows that the table is to hold, and all pairs, from what the shards have added."""
         ...
 
     def digest(self) -> int:

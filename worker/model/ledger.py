@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
 from worker.model.forgetting import NEVER, TICKS
-from worker.model.index import MISSING, fill, find, slots_for
+from worker.model.index import MISSING, enter, fill, find, leave, row_at, slots_for
 
 UNIT = 2.0**-32  # of an amount
 SPARE_BITS = 12  # of an amount that fades: so many half-lives a shard may lag behind the others
 GONE = 63  # halvings that leave nothing
+_INDEX_BYTES = 6  # of a row's share of the index, while a ledger grows by quarters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +55,22 @@ class Contribution:
 
 
 class Ledger:
-    """Amounts by key: of one shard, or of all that are known; as of the latest tick of what was added."""
+    """Amounts by key: of one shard, or of all that are known; as of the latest tick of what was added.
 
-    def __init__(self, width: int, capacity: int = 1024) -> None:
+    Args:
+        width: how many amounts a row has.
+        capacity: rows that there is room for at first.
+        bounded: rows whose amounts have all become zero are dropped, and event times are not digested: when a row has
+            none left depends on the order in which shards are added up, and what was its event time with it.
+    """
+
+    def __init__(self, width: int, capacity: int = 1024, *, bounded: bool = False) -> None:
         self.size = 0
+        self.bounded = bounded
+        self.halvings = 0  # how many half-lives have gone by
         self.tick: int | None = None  # before the first contribution
         self.keys = np.zeros(capacity, np.uint64)
-        self.seen = np.full(capacity, NEVER)
+        self.seen = np.zeros(capacity, np.int64)
         self.amounts = np.zeros((capacity, width), np.int64)
         self._slots = slots_for(capacity)
         self._digest = np.zeros(1, np.uint64)
@@ -76,8 +86,17 @@ class Ledger:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return self.keys.nbytes + self.seen.nbytes + self.amounts.nbytes + self._slots.nbytes
+        """Bytes in use, the index included."""
+        return self.size * (8 + 8 + 8 * self.amounts.shape[1]) + self._slots.nbytes
+
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes of a row, its share of the index included."""
+        return 8 + 8 + 8 * self.amounts.shape[1] + _INDEX_BYTES
+
+    def empty(self) -> "Ledger":
+        """Give a ledger of the same kind without any row."""
+        return Ledger(self.amounts.shape[1], bounded=self.bounded)
 
     def add(self, contribution: Contribution) -> None:
         """Add amounts to their rows, as of the later of both ticks."""
@@ -91,7 +110,7 @@ class Ledger:
                 self._grow()
             done, self.size = _add(
                 contribution.keys, contribution.seen, contribution.amounts, min(late, GONE), done,
-                self.keys, self.seen, self.size, self.amounts, self._slots, self._digest,
+                self.keys, self.seen, self.size, self.amounts, self._slots, self._digest, self.bounded,
             )  # fmt: skip
 
     def get(self, keys: NDArray[np.uint64]) -> Contribution:
@@ -99,6 +118,12 @@ class Ledger:
         seen, found = np.full(len(keys), NEVER), np.zeros((len(keys), self.amounts.shape[1]), np.int64)
         _get(keys, seen, found, self.keys, self.seen, self.amounts, self._slots)
         return Contribution(keys=keys, seen=seen, amounts=found, tick=self.tick or 0)
+
+    def has(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tell of each key whether there is a row."""
+        there = np.empty(len(keys), np.bool_)
+        _has(keys, there, self.keys, self._slots)
+        return there
 
     def all(self) -> Contribution:
         """Copy everything."""
@@ -115,21 +140,26 @@ class Ledger:
         if self.tick is not None and tick > self.tick:
             halvings = tick // TICKS - self.tick // TICKS
             if halvings:
-                _halve(self.keys, self.seen, self.amounts, self.size, min(halvings, GONE), self._digest)
+                self.halvings += halvings
+                self.size = _halve(
+                    self.keys, self.seen, self.amounts, self.size, min(halvings, GONE), self._slots, self._digest,
+                    self.bounded,
+                )  # fmt: skip
         self.tick = tick if self.tick is None else max(self.tick, tick)
 
     def _grow(self) -> None:
-        capacity = 2 * len(self.keys)
-        self.keys = np.concatenate([self.keys, np.zeros(capacity - self.size, np.uint64)])
-        self.seen = np.concatenate([self.seen, np.full(capacity - self.size, NEVER)])
-        self.amounts = np.concatenate([self.amounts, np.zeros((capacity - self.size, self.amounts.shape[1]), np.int64)])
+        old = len(self.keys)
+        capacity = 2 * old if old < 1_000_000 else old + old // 4  # as a table grows
+        self.keys = np.concatenate([self.keys, np.zeros(capacity - old, np.uint64)])
+        self.seen = np.concatenate([self.seen, np.zeros(capacity - old, np.int64)])
+        self.amounts = np.concatenate([self.amounts, np.zeros((capacity - old, self.amounts.shape[1]), np.int64)])
         self._slots = slots_for(capacity)
         fill(self.keys, self.size, self._slots)
 
 
 @njit(cache=True, nogil=True)
-def _hash(key, seen, amounts):
-    state = mix(np.uint64(seen))
+def _hash(key, seen, amounts, bounded):
+    state = mix(np.uint64(0) if bounded else np.uint64(seen))
     some = False
     for amount in amounts:
         some = some or amount != 0
@@ -138,34 +168,61 @@ def _hash(key, seen, amounts):
 
 
 @njit(cache=True, nogil=True)
-def _add(more, times, by, late, done, keys, seen, size, amounts, slots, digest):
+def _drop(row, keys, seen, amounts, size, slots):
+    """Take a row out; the last one takes its place."""
+    leave(keys[row], keys, slots)
+    last = size - 1
+    if row != last:
+        key = keys[last]
+        enter(find(key, keys, slots), key, row, slots)
+        keys[row], seen[row] = key, seen[last]
+        amounts[row] = amounts[last]
+    return last
+
+
+@njit(cache=True, nogil=True)
+def _nothing(amounts):
+    some = False
+    for amount in amounts:
+        some = some or amount != 0
+    return not some
+
+
+@njit(cache=True, nogil=True)
+def _add(more, times, by, late, done, keys, seen, size, amounts, slots, digest, bounded):
     while done < len(more):
         key = more[done]
         slot = find(key, keys, slots)
-        row = slots[slot]
+        row = row_at(slot, slots)
         if row == MISSING:
             if size == len(keys):
                 break
             row = np.int32(size)
             size += 1
-            slots[slot] = row
-            keys[row] = key
-        digest[0] -= _hash(key, seen[row], amounts[row])
+            enter(slot, key, row, slots)
+            keys[row], seen[row] = key, NEVER
+            amounts[row] = 0
+        digest[0] -= _hash(key, seen[row], amounts[row], bounded)
         seen[row] = max(seen[row], times[done])
         for k in range(amounts.shape[1]):
             amounts[row, k] += by[done, k] >> late
-        digest[0] += _hash(key, seen[row], amounts[row])
+        digest[0] += _hash(key, seen[row], amounts[row], bounded)
+        if bounded and _nothing(amounts[row]):
+            size = _drop(row, keys, seen, amounts, size, slots)
         done += 1
     return done, size
 
 
 @njit(cache=True, nogil=True)
-def _halve(keys, seen, amounts, size, times, digest):
-    for row in range(size):
-        digest[0] -= _hash(keys[row], seen[row], amounts[row])
+def _halve(keys, seen, amounts, size, times, slots, digest, bounded):
+    for row in range(size - 1, -1, -1):  # backwards: the row that takes the place of one that is dropped was halved
+        digest[0] -= _hash(keys[row], seen[row], amounts[row], bounded)
         for k in range(amounts.shape[1]):
             amounts[row, k] >>= times
-        digest[0] += _hash(keys[row], seen[row], amounts[row])
+        digest[0] += _hash(keys[row], seen[row], amounts[row], bounded)
+        if bounded and _nothing(amounts[row]):
+            size = _drop(row, keys, seen, amounts, size, slots)
+    return size
 
 
 @njit(cache=True, nogil=True)
@@ -174,9 +231,15 @@ def _dated(digest, tick):
 
 
 @njit(cache=True, nogil=True)
+def _has(wanted, there, keys, slots):
+    for i in range(len(wanted)):
+        there[i] = row_at(find(wanted[i], keys, slots), slots) != MISSING
+
+
+@njit(cache=True, nogil=True)
 def _get(wanted, times, found, keys, seen, amounts, slots):
     for i in range(len(wanted)):
-        row = slots[find(wanted[i], keys, slots)]
+        row = row_at(find(wanted[i], keys, slots), slots)
         if row != MISSING:
             found[i] = amounts[row]
             times[i] = seen[row]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix, sigmoid
 from worker.model.batch import Batch, Entries
+from worker.model.bounds import Bounds, Room
 from worker.model.forgetting import Clock
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution
@@ -48,9 +49,10 @@ class Zeros:
 class Linear(ABC):
     """A linear model over a growing table of rows, the weight in the first column."""
 
-    def __init__(self, columns: tuple[str, ...], *, logistic: bool) -> None:
+    def __init__(self, columns: tuple[str, ...], *, logistic: bool, bounds: Bounds) -> None:
         self.logistic = logistic
-        self.table = Table(Zeros(columns=columns))
+        self.table = Table(Zeros(columns=columns), limit=bounds.limit(len(columns), fades=False))
+        self.room = Room(self.table, bounds, self._information)
         self.clock = Clock(0)
         self.shared: Shared | None = None
         self.pair_means = np.empty((0, 0), np.float32)
@@ -78,9 +80,10 @@ class Linear(ABC):
 
     def learn(self, batch: Batch) -> Scores:
         """Predict each event, then learn from it, one after the other. Gives the predictions made before learning."""
-        rows = self.table.touch(batch.entries.keys, batch.routes)
+        rows = np.empty(len(batch.entries.keys), np.int32)
         predictions = np.empty(len(batch), np.float32)
-        self.unstable += self._pass(batch, rows, predictions)
+        for events, _ in self.room.portions(batch, rows):
+            self.unstable += self._pass(batch[events], rows, predictions[events])
         return _scores(predictions)
 
     def gather(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
@@ -102,9 +105,16 @@ class Linear(ABC):
     def renew(self, keys: NDArray[np.uint64]) -> None:  # noqa: B027 - no kind has anything to do
         """Do nothing: no row is made from what others have added."""
 
+    def recall(self) -> None:  # noqa: B027 - as above
+        """Do nothing: no row is made from what others have added."""
+
     def digest(self) -> int:
         """Settle the table, and digest all that this shard has learned."""
         return int(mix(np.uint64(self.table.settle()) ^ np.uint64(self.unstable)))
+
+    @abstractmethod
+    def _information(self) -> NDArray[np.float32]:
+        """Give what each row says beyond what it began with, [rows]."""
 
     @abstractmethod
     def _pass(self, batch: Batch, rows: NDArray[np.int32], predictions: NDArray[np.float32]) -> int:

@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.batch import Batch
+from worker.model.bounds import UNBOUNDED, Bounds
 from worker.model.linear import LARGEST, Linear, link, score
 
 COLUMNS = ("weight",)
@@ -27,11 +28,15 @@ class Sgd(Linear):
     Args:
         rate: of learning. On squared loss, steps diverge beyond 2 / (the sum of x^2 over an event's entries).
         logistic: the loss; squared where it is not.
+        bounds: how large the model may become.
     """
 
-    def __init__(self, *, rate: float, logistic: bool) -> None:
-        super().__init__(COLUMNS, logistic=logistic)
+    def __init__(self, *, rate: float, logistic: bool, bounds: Bounds = UNBOUNDED) -> None:
+        super().__init__(COLUMNS, logistic=logistic, bounds=bounds)
         self.rate = rate
+
+    def _information(self) -> NDArray[np.float32]:
+        return np.abs(self.table.parameters[: len(self.table), 0])
 
     def _pass(self, batch: Batch, rows: NDArray[np.int32], predictions: NDArray[np.float32]) -> int:
         entries = batch.entries

@@ -24,7 +24,7 @@ from worker.model.arithmetic import mix, normal
 from worker.model.batch import SHARED
 from worker.model.forgetting import NEVER, TICKS, growth, left
 from worker.model.ledger import GONE, SPARE_BITS, UNIT, Contribution, Ledger
-from worker.model.table import FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
+from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
 
 # A row that is known as precisely as this learns on, and gets no more precise: so the sums of 500 shards that come this
 # far at once are 64-bit integers still. A weight has a standard deviation of 0.0005 by then.
@@ -44,15 +44,21 @@ class Shared:
         pairs: how many pairs of fields there are.
         pair_precision: of their weights, whose prior mean is 1.
         fades: whether the past is forgotten.
+        bounded: whether rows are evicted. Then the table holds those to which this shard has added something, any other
+            row is made from the ledgers when it is met, and rows to which nobody holds anything any more are dropped.
     """
 
-    def __init__(self, prior: Prior, pairs: int, pair_precision: float, *, fades: bool = False) -> None:
+    def __init__(
+        self, prior: Prior, pairs: int, pair_precision: float, *, fades: bool = False, bounded: bool = False
+    ) -> None:
         self.prior = prior
+        self.bounded = bounded
         self._spare_bits = SPARE_BITS if fades else 0
         self.pair_precision = pair_precision
         self.pair_keys = np.array([_pair_key(number) for number in range(pairs)], np.uint64)
-        self.merged = Ledger(FACTORS + prior.factors)
-        self.own = Ledger(FACTORS + prior.factors)
+        self.merged = Ledger(FACTORS + prior.factors, bounded=bounded)
+        self.own = Ledger(FACTORS + prior.factors, bounded=bounded)
+        self._retracted: list[Contribution] = []  # since the last contribution: what was taken back of both
 
     @property
     def nbytes(self) -> int:
@@ -96,21 +102,83 @@ class Shared:
             scale, spare,
         )  # fmt: skip
         moved = np.flatnonzero(pairs.any(axis=1))
+        back = self._take_back(counts)
         contribution = Contribution(
             keys=np.concatenate([rows.keys, self.pair_keys[moved]]),
             seen=np.concatenate([rows.seen, np.full(len(moved), NEVER)]),
             amounts=np.concatenate([amounts, pairs[moved]]),
             tick=counts,
         )
+        if back is not None:
+            contribution = _joined(contribution, back)
         self.merged.add(contribution)
         self.own.add(contribution)
         return contribution
+
+    def retract(self, keys: NDArray[np.uint64]) -> None:
+        """Take back what this shard has added to rows [n], at once here, and with the next contribution everywhere.
+
+        What is taken back ends in as many zero bits as a contribution, so that it adds up in any order too. Where the
+        past is forgotten, less than that may remain, and fades away.
+        """
+        own = self.own.get(keys)
+        amounts = own.amounts >> self._spare_bits << self._spare_bits
+        some = np.flatnonzero(amounts.any(axis=1))
+        taken = replace(own, keys=keys[some], seen=own.seen[some], amounts=-amounts[some])
+        if len(taken):
+            self._retracted.append(taken)
+            self.own.add(taken)
+            self.merged.add(taken)
+
+    def frozen(self) -> tuple[Contribution, Contribution]:
+        """Copy both ledgers, own and merged, row by row the same keys, as they were before anything was retracted."""
+        for taken in self._retracted:
+            self.own.add(-taken)
+            self.merged.add(-taken)
+        merged = self.merged.all()
+        own = self.own.get(merged.keys)
+        for taken in self._retracted:
+            self.own.add(taken)
+            self.merged.add(taken)
+        return own, merged
+
+    def holds(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tell to which rows [n] this shard has added something that it could take back; pairs are none."""
+        return (self.own.get(keys).amounts >> self._spare_bits).any(axis=1) & ~np.isin(keys, self.pair_keys)
+
+    def evidence(self, keys: NDArray[np.uint64], now: int) -> NDArray[np.float32]:
+        """Tell how much precision this shard has added to rows [n], in units of their prior's, as of a tick."""
+        unit, prior = UNIT / growth(self.tick), self.prior
+        share = left(now - self.tick) if NEVER not in (now, self.tick) else 1.0
+        own = self._own(keys)[:, WEIGHT_PRECISION : FACTOR_PRECISION + 1] * unit
+        evidence = share * (own[:, 0] / prior.weight_precision + own[:, 1] / prior.factor_precision)
+        return np.maximum(evidence, 0.0).astype(np.float32)
+
+    def _take_back(self, counts: int) -> Contribution | None:
+        """Give all that was retracted as of a tick, for the next contribution; the ledgers get it with that.
+
+        So they add up the same numbers, at the same time, as whoever reads the contribution.
+        """
+        keys, amounts = [], []
+        for taken in self._retracted:
+            self.own.add(-taken)
+            self.merged.add(-taken)
+            late = counts // TICKS - taken.tick // TICKS
+            keys.append(taken.keys)
+            amounts.append(taken.amounts >> min(late, GONE) if late >= 0 else taken.amounts << -late)
+        self._retracted.clear()
+        if not keys:
+            return None
+        all_ = np.concatenate(keys)
+        return Contribution(keys=all_, seen=np.full(len(all_), NEVER), amounts=np.concatenate(amounts), tick=counts)
 
     def rows(self, keys: NDArray[np.uint64]) -> Rows:
         """Make rows from the ledger: their prior, and all that was added. Keys of pairs are left out."""
         keys = keys[~np.isin(keys, self.pair_keys)]
         as_of = np.full(len(keys), self.tick) if self._spare_bits else None
-        return Rows(keys=keys, seen=self.merged.get(keys).seen, parameters=self.values(keys), as_of=as_of)
+        # When anybody last added to a row depends, where rows are dropped, on the order in which shards are added up.
+        seen = (self.own if self.bounded else self.merged).get(keys).seen
+        return Rows(keys=keys, seen=seen, parameters=self.values(keys), as_of=as_of)
 
     def pairs(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Make the pairs' weights [pairs] and their precisions [pairs] from the ledgers."""
@@ -149,6 +217,14 @@ def carried(shards: Sequence[Shared], width: int, *, fades: bool) -> Contributio
     all_ = ledger.all()
     half = np.int64(1 << (SPARE_BITS - 1))
     return replace(all_, amounts=(all_.amounts + half) >> SPARE_BITS << SPARE_BITS) if fades else all_
+
+
+def _joined(one: Contribution, other: Contribution) -> Contribution:
+    """Add up contributions as of the same tick, each key once."""
+    keys, first, places = np.unique(np.concatenate([one.keys, other.keys]), return_index=True, return_inverse=True)
+    amounts = np.zeros((len(keys), one.amounts.shape[1]), np.int64)
+    np.add.at(amounts, places, np.concatenate([one.amounts, other.amounts]))
+    return replace(one, keys=keys, seen=np.concatenate([one.seen, other.seen])[first], amounts=amounts)
 
 
 def _pair_key(number: int) -> np.uint64:

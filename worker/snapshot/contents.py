@@ -12,7 +12,15 @@ from worker.model.ledger import Contribution
 from worker.model.table import Rows
 from worker.quality.progress import BINS, Progress
 from worker.snapshot.assembler import Version
-from worker.snapshot.records import Kind, decode, decode_contribution, decode_ledger, decode_rows, decode_words
+from worker.snapshot.records import (
+    Kind,
+    decode,
+    decode_contribution,
+    decode_keys,
+    decode_ledger,
+    decode_rows,
+    decode_words,
+)
 from worker.snapshot.state import ShardState
 
 
@@ -36,6 +44,7 @@ class Contents:
     pairs: list[Pairs]
     progress: list[Progress]
     words: list[Words]
+    evicted: list[NDArray[np.uint64]]  # keys of local rows that are gone
 
 
 def contents_of(version: Version, state: ShardState) -> Contents:
@@ -48,7 +57,7 @@ def contents_of(version: Version, state: ShardState) -> Contents:
     layout, fields = state.model.table.prior, len(state.model.pair_means)
     factors = layout.factors
     rows, pairs, progress = [], [], []
-    contributions, ledgers, words = [], [], []
+    contributions, ledgers, words, evicted = [], [], [], []
     for record in version.data:
         try:
             if record.kind in (Kind.ROWS, Kind.BASE):
@@ -57,6 +66,8 @@ def contents_of(version: Version, state: ShardState) -> Contents:
                 contributions.append(decode_contribution(record.value, factors))
             elif record.kind is Kind.LEDGER:
                 ledgers.append(decode_ledger(record.value, factors))
+            elif record.kind is Kind.EVICTED:
+                evicted.append(decode_keys(record.value))
             elif record.kind is Kind.PAIRS:
                 pairs.append(_pairs(record.value, fields))
             elif record.kind in (Kind.CELLS, Kind.BASE_CELLS):
@@ -66,8 +77,9 @@ def contents_of(version: Version, state: ShardState) -> Contents:
         except (ValueError, pa.ArrowException) as error:  # a column of another type or length
             raise CorruptSnapshotError(f"{record.name} cannot be used: {error}") from error
     return Contents(
-        rows=rows, contributions=contributions, ledgers=ledgers, pairs=pairs, progress=progress, words=words
-    )
+        rows=rows, contributions=contributions, ledgers=ledgers, pairs=pairs, progress=progress, words=words,
+        evicted=evicted,
+    )  # fmt: skip
 
 
 def pair_columns(state: ShardState) -> dict[str, pa.Array]:

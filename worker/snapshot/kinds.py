@@ -1,6 +1,7 @@
 """The kinds of learners, made as a configuration says."""
 
 from worker.config import Learning
+from worker.model.bounds import Bounds
 from worker.model.cells import Cells
 from worker.model.ftrl import Ftrl, FtrlSettings
 from worker.model.gaussian import Gaussian, Settings
@@ -9,15 +10,17 @@ from worker.model.sgd import Sgd
 from worker.model.table import Prior
 
 
-def learner_of(learning: Learning) -> Learner:
-    """Make the learner of a shard, before any event."""
+def learner_of(learning: Learning, *, reserve: bool = True) -> Learner:
+    """Make the learner of a shard, before any event; one that is to learn has room reserved for all its rows."""
     settings = learning.model
+    bounds = Bounds(rows=settings.max_rows, bytes=settings.max_bytes_each)
     logistic = settings.loss == "logistic"
     if settings.kind == "sgd":
-        return Sgd(rate=settings.learning_rate, logistic=logistic)
+        return Sgd(rate=settings.learning_rate, logistic=logistic, bounds=bounds)
     if settings.kind == "ftrl":
         return Ftrl(
-            FtrlSettings(alpha=settings.ftrl_alpha, beta=settings.ftrl_beta, l1=settings.ftrl_l1, l2=settings.ftrl_l2)
+            FtrlSettings(alpha=settings.ftrl_alpha, beta=settings.ftrl_beta, l1=settings.ftrl_l1, l2=settings.ftrl_l2),
+            bounds,
         )
     prior = Prior(
         factors=settings.factors,
@@ -34,8 +37,10 @@ def learner_of(learning: Learning) -> Learner:
             noise_variance=settings.noise_variance,
             merge=settings.merge,
             half_life_ms=settings.half_life_ms,
+            bounds=bounds,
         ),
         fields=1 + len(learning.features),
+        reserve=reserve,
     )
 
 

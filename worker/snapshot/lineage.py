@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import numpy as np
+
 from worker.config import Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.snapshot.assembler import Version
@@ -37,8 +39,9 @@ def advance(state: ShardState, version: Version) -> None:
     _require_next(state, version.manifest)
     contents = contents_of(version, state)
     model, before = state.model, (state.version, state.chain, state.progress)
-    # What a value never seen counts with is its prior, so a row that is set back to it is as good as absent.
-    rows = [model.table.get(part.keys) for part in contents.rows]
+    keys = np.concatenate([np.empty(0, np.uint64), *(part.keys for part in contents.rows), *contents.evicted])
+    there = model.table.has(keys)
+    rows = model.table.get(keys[there])
     pairs = model.pair_means.copy(), model.pair_precisions.copy()
     clock = model.clock.time, model.clock.pending
     words = [state.cells.get(part.places) for part in contents.words]
@@ -46,8 +49,8 @@ def advance(state: ShardState, version: Version) -> None:
     try:
         verify(state, version.manifest)
     except CorruptSnapshotError:
-        for part in rows:
-            model.table.put(part)
+        model.table.remove(keys[~there])
+        model.table.put(rows)
         model.pair_means, model.pair_precisions = pairs
         model.clock.set(*clock)
         for words_before in reversed(words):
@@ -113,6 +116,8 @@ def _require_next(state: ShardState, manifest: Manifest) -> None:
 def _take(state: ShardState, version: Version, contents: Contents) -> None:
     manifest, model = version.manifest, state.model
     state.first = state.first or manifest.version
+    for keys in contents.evicted:  # first: so there are never more rows than their writer had
+        model.table.remove(keys)
     for rows in contents.rows:
         model.table.put(rows)
     if model.shared is not None:
@@ -131,6 +136,7 @@ def _take(state: ShardState, version: Version, contents: Contents) -> None:
     for progress in contents.progress:
         state.progress = progress
     model.unstable = manifest.state.unstable
+    model.room.evicted = manifest.state.evicted
     model.clock.set(manifest.state.clock, manifest.state.pending)
     state.rejected = Counter(manifest.state.rejected)
     state.watermark = manifest.watermark

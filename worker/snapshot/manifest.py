@@ -65,6 +65,7 @@ class State(_Part):
     rows: int
     events: int
     unstable: int
+    evicted: int = 0  # rows that had to go, since the beginning, because the model is bounded
     rejected: dict[str, int]
     clock: int | None = None  # the event time by which the past is forgotten, milliseconds since 1970
     pending: list[int] = []  # event times that have not moved the clock yet

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     LEDGER = "ledger"
     PAIRS = "pairs"
     PROGRESS = "progress"
+    EVICTED = "evicted"
     CELLS = "cells"
     BASE_CELLS = "base_cells"
     MANIFEST = "manifest"
@@ -138,6 +139,7 @@ def entry_bytes(factors: int) -> int:
     return 8 + 2 * (8 + 1) + 2 * 8 * (FACTORS + factors)
 
 
+KEY_BYTES = 8  # of a row that is gone
 WORD_BYTES = 16  # of a word in a data record: its place and itself
 
 
@@ -236,6 +238,11 @@ def decode_words(value: bytes, size: int) -> Words:
     if len(words) and not (words.places.min() >= 0 and words.places.max() < size):
         raise CorruptSnapshotError(f"a record of cells names places that are none of the {size}")
     return words
+
+
+def encode_keys(keys: NDArray[np.uint64]) -> bytes:
+    """Write the keys of rows that are gone as an Arrow IPC stream."""
+    return encode({"key": pa.array(keys, pa.uint64())})
 
 
 def _keyed(contribution: Contribution) -> dict[str, pa.Array]:

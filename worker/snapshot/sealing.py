@@ -25,12 +25,14 @@ from worker.model.table import WEIGHT, WEIGHT_PRECISION, Rows
 from worker.snapshot.contents import pair_columns, progress_columns
 from worker.snapshot.manifest import Base, Input, Manifest, Peer, RecordSum, State, describe
 from worker.snapshot.records import (
+    KEY_BYTES,
     WORD_BYTES,
     Kind,
     Record,
     checksum,
     encode,
     encode_contribution,
+    encode_keys,
     encode_ledger,
     encode_rows,
     encode_words,
@@ -120,6 +122,7 @@ class Sealed:
         self._fold(self._contribution, foldings)
         self._base_rows, self._base_entries, self._base_words = self._take_base_part()
         self._words = state.cells.touched()
+        self._evicted = state.model.table.dropped()
         self._pairs = pair_columns(state) if self._contribution is None and len(state.model.pair_means) else None
         self.progress = state.progress.copy()
         self.rejected = state.rejected.copy()
@@ -129,6 +132,7 @@ class Sealed:
             rows=len(state.model.table),
             events=state.progress.events,
             unstable=state.model.unstable,
+            evicted=state.model.room.evicted,
             rejected=dict(sorted(state.rejected.items())),
             clock=state.model.clock.time,
             pending=state.model.clock.pending,
@@ -161,6 +165,10 @@ class Sealed:
             yield Kind.PAIRS, encode(self._pairs), 0
         for some in split(self._contribution, entries) if self._contribution is not None else ():
             yield Kind.CONTRIBUTION, encode_contribution(some), len(some)
+        keys = rows_per_record(KEY_BYTES, limit)
+        for start in range(0, len(self._evicted), keys):
+            gone = self._evicted[start : start + keys]
+            yield Kind.EVICTED, encode_keys(gone), len(gone)
         for piece in split(self._local, rows):
             yield Kind.ROWS, encode_rows(piece), len(piece)
         for part in split(self._words, words):
@@ -242,8 +250,7 @@ class Sealed:
                 size_bytes += len(model.shared.merged) * entry_bytes(factors)
             size_bytes += len(state.cells) * WORD_BYTES
             if state.bytes_since_base > max(size_bytes, _SMALLEST_BASE_BYTES):
-                merged = model.shared.merged.all() if model.shared is not None else None
-                own = model.shared.own.get(merged.keys) if model.shared is not None and merged is not None else None
+                own, merged = model.shared.frozen() if model.shared is not None else (None, None)
                 self._sweep = Sweep(
                     version=self.version, stop_row=len(model.table), own=own, merged=merged, peers=dict(state.peers),
                     stop_word=len(state.cells),
@@ -255,18 +262,22 @@ class Sealed:
         if sweep is None:
             return table.part(0, 0), (), cells.part(0, 0)
         budget_bytes, factors = self._writing.base_part_bytes, self._writing.learning.model.factors
+        # Where rows were dropped, the last ones have moved into places before the end.
+        sweep = replace(sweep, stop_row=min(sweep.stop_row, len(table)))
         stop = min(sweep.next_row + max(1, budget_bytes // self._row_bytes), sweep.stop_row)
+        stop = max(stop, sweep.next_row)
         part = table.part(sweep.next_row, stop)
         entries, ledgers = sweep.next_entry, tuple[Contribution, ...]()
-        if stop == sweep.stop_row and sweep.own is not None and sweep.merged is not None:
+        if stop >= sweep.stop_row and sweep.own is not None and sweep.merged is not None:
             entries = min(len(sweep.merged), entries + max(1, budget_bytes // entry_bytes(factors)))
             some = slice(sweep.next_entry, entries)
             ledgers = sweep.own[some], sweep.merged[some]
         word = sweep.next_word
-        if stop == sweep.stop_row and entries == (len(sweep.merged) if sweep.merged else 0):
+        if stop >= sweep.stop_row and entries == (len(sweep.merged) if sweep.merged else 0):
             word = min(sweep.stop_word, word + budget_bytes // WORD_BYTES)
         words = cells.part(sweep.next_word, word)
         self._sweep = replace(sweep, next_row=stop, next_entry=entries, next_word=word)
+        table.swept = 0 if self._sweep.done else stop
         return part[(part.keys & SHARED) == 0], ledgers, words
 
     def _fold(self, contribution: Contribution | None, foldings: Sequence[Folding]) -> None:
@@ -277,6 +288,8 @@ class Sealed:
             return
         theirs = np.unique(np.concatenate([contribution.keys[:0], *(it.contribution.keys for it in foldings)]))
         theirs = theirs[~np.isin(theirs, shared.pair_keys)]
+        if shared.bounded:
+            theirs = theirs[state.model.table.has(theirs)]
         before = state.model.table.gather(theirs)
         for folding in sorted(foldings, key=lambda it: (it.shard, it.peer.version)):
             shared.merged.add(folding.contribution)

@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from worker.config import Config
 from worker.errors import CorruptSnapshotError
-from worker.model.ledger import Ledger
 from worker.model.shared import Shared
-from worker.model.table import FACTORS
 from worker.snapshot.manifest import Manifest, Peer
 from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding
@@ -54,7 +52,7 @@ def recall(
         backlog = []
     else:
         _require_view(state, manifest)
-    state.model.renew(shared.merged.all().keys)
+    state.model.recall()
     state.model.table.settle()
     return backlog
 
@@ -90,7 +88,7 @@ def _sum_anew(
 ) -> dict[int, Peer]:
     """Take the sum from the bases of these shards, each up to a version or to its last one; gives those versions."""
     factors = config.model.factors
-    shared.merged = Ledger(FACTORS + factors)
+    shared.merged = shared.merged.empty()
     shared.merged.add(shared.own.all())
     peers = {}
     for shard, version in upto.items():

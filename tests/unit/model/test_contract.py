@@ -55,12 +55,21 @@ def test_an_event_is_predicted_before_it_is_learned_and_predicting_changes_nothi
         assert predicted.variances.tobytes() == learned.variances.tobytes()
 
 
+def various(n: int, seed: int) -> tuple[list[Event], np.ndarray]:
+    """Events of a bias, and of two values out of many."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(60, size=(n, 2)).tolist()
+    events: list[Event] = [[[(1, 1.0)], [(100 + one, 1.0)], [(200 + other, 1.0)], []] for one, other in drawn]
+    return events, rng.integers(0, 2, n).astype(np.float32)
+
+
 @every_kind
-@hypothesis_settings(max_examples=15)
+@pytest.mark.parametrize("bounds", [{}, {"max_rows": 20}, {"max_bytes": "16KiB"}])
+@hypothesis_settings(max_examples=10)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=10))
-def test_how_events_are_cut_into_batches_changes_no_bit(kind, sizes):
-    events, labels = stream(sum(sizes), seed=len(sizes))
-    whole, cut = learner(kind), learner(kind)
+def test_how_events_are_cut_into_batches_changes_no_bit(kind, bounds, sizes):
+    events, labels = various(sum(sizes), len(sizes)) if bounds else stream(sum(sizes), seed=len(sizes))
+    whole, cut = learner(kind, **bounds), learner(kind, **bounds)
     at_once = whole.learn(batch_of(events, labels)).predictions
     predictions, start = [], 0
     for size in sizes:
@@ -73,6 +82,66 @@ def test_how_events_are_cut_into_batches_changes_no_bit(kind, sizes):
     assert np.concatenate(predictions).tobytes() == at_once.tobytes()
     assert rows_of(cut) == rows_of(whole)
     assert cut.digest() == whole.digest()
+
+
+@every_kind
+def test_a_bounded_model_keeps_the_rows_that_say_the_most(kind):
+    model = learner(kind, max_rows=40)
+    rng = np.random.default_rng(1)
+    for _ in range(50):  # the values 100 to 109 come again and again, all the others once
+        often, labels = 100 + rng.integers(10, size=20), rng.random(20) < 0.9
+        model.learn(batch_of([[[(1, 1.0)], [(int(key), 1.0)], [], []] for key in often], labels))
+        once = rng.integers(1_000, 2**40, size=20)
+        model.learn(batch_of([[[(1, 1.0)], [(int(key), 0.1)], [], []] for key in once], labels))
+        assert len(model.table) <= 40
+    assert model.room.evicted > 900
+    assert set(range(100, 110)) | {1} <= rows_of(model).keys()
+
+
+@every_kind
+def test_rows_of_an_event_that_fills_the_bound_alone_are_all_there_when_it_is_learned(kind):
+    model, free = learner(kind, max_rows=20), learner(kind)
+    model.room._limit = 3  # fewer than the configuration lets anybody set
+    events: list[Event] = [[[(1, 1.0)], [(10 * n + i, 0.2) for i in range(5)], [], []] for n in range(1, 5)]
+    model.learn(batch_of(events, [1, 0, 1, 0]))
+    assert rows_of(model).keys() == keys_of(events[-1:]), (
+        "those of the event before went, as far as they are not its own"
+    )
+    free.learn(batch_of(events[:1], [1]))
+    other = learner(kind, max_rows=20)
+    other.room._limit = 3
+    other.learn(batch_of(events[:1], [1]))
+    assert rows_of(other) == rows_of(free)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_the_bytes_of_a_full_model_are_within_a_twentieth_of_what_it_may_take(merge):
+    model = learner("gaussian", merge=merge, factors=16, max_bytes="4MiB")
+    rng = np.random.default_rng(1)
+    shared, largest = np.uint64(1 << 63) if merge else np.uint64(0), 0
+    for _ in range(40):
+        keys = rng.integers(2, 2**40, size=(1_000, 2)).astype(np.uint64)
+        keys[:, 1] |= shared
+        events: list[Event] = [[[(1, 1.0)], [(int(one), 1.0)], [(int(other), 1.0)], []] for one, other in keys]
+        model.learn(batch_of(events, rng.integers(2, size=1_000)))
+        model.boundary()
+        model.digest()
+        largest = max(largest, model.nbytes)
+    assert model.room.evicted > 0
+    assert 0.95 * 2**22 < largest < 1.05 * 2**22
+
+
+def test_what_has_faded_goes_first():
+    """A row of much evidence that is old, and one of little that is new: the clock decides."""
+    model = learner("gaussian", max_rows=20, half_life="1s")
+    old: list[Event] = [[[(1, 1.0)], [(7, 1.0)], [], []]] * 200
+    model.learn(batch_of(old, [1, 0] * 100, times=[0] * 200))
+    new: list[Event] = [[[(1, 1.0)], [(100 + n % 18, 1.0)], [], []] for n in range(90)]
+    model.learn(batch_of(new, [1] * 90, times=[60_000] * 90))
+    assert 7 in rows_of(model)
+    model.learn(batch_of([[[(1, 1.0)], [(999, 1.0)], [], []]], [1], times=[60_000]))
+    assert 7 not in rows_of(model)
+    assert rows_of(model).keys() >= {999, *range(100, 118)}
 
 
 @every_kind

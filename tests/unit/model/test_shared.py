@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.batch import SHARED
+from worker.model.bounds import least
 from worker.model.forgetting import NEVER, TICKS
 from worker.model.ledger import UNIT, Contribution, Ledger
 from worker.model.shared import Shared
@@ -131,7 +132,42 @@ def test_what_is_copied_does_not_change_with_the_ledger():
 
 
 def test_bytes_are_counted():
-    assert Ledger(WIDTH, capacity=1_000).nbytes >= 1_000 * (8 + 8 + 8 * WIDTH + 4)
+    ledger, n = Ledger(WIDTH), 10_000
+    ledger.add(
+        Contribution(
+            keys=np.arange(n, dtype=np.uint64), seen=np.zeros(n, np.int64), amounts=np.ones((n, WIDTH), np.int64)
+        )
+    )
+    assert n * (8 + 8 + 8 * WIDTH + 4) <= ledger.nbytes <= n * (8 + 8 + 8 * WIDTH + 12)
+
+
+@given(ENTRIES, ENTRIES)
+def test_a_bounded_ledger_holds_no_rows_of_zeros_and_adds_up_like_any_other(some, more):
+    bounded, free = Ledger(WIDTH, capacity=1, bounded=True), Ledger(WIDTH, bounded=False)
+    for ledger in (bounded, free):
+        ledger.add(contribution_of(some))
+        ledger.add(contribution_of(more))
+        ledger.add(-contribution_of(some))
+
+    def amounts(ledger: Ledger) -> dict[int, tuple[int, ...]]:
+        return {key: amounts for key, (_, amounts) in content(ledger).items() if any(amounts)}
+
+    assert amounts(bounded) == amounts(free)
+    assert len(bounded) == len(amounts(bounded))
+    other = Ledger(WIDTH, bounded=True)
+    other.add(contribution_of(more))
+    assert bounded.digest == other.digest, "however they came by it"
+    there = bounded.has(np.array([key for key, _, _ in some + more], np.uint64))
+    assert there.tolist() == [key in amounts(bounded) for key, _, _ in some + more]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, 0.5, 1.0, 1e30, 3.0]), min_size=1, max_size=40), st.data())
+def test_the_least_of_all_are_found_and_of_equal_ones_those_of_the_smallest_keys(information, data):
+    keys = np.array(data.draw(st.permutations(range(len(information)))), np.uint64)
+    n = data.draw(st.integers(1, len(information)))
+    rows = least(np.array(information, np.float32), keys, n)
+    order = sorted(range(len(information)), key=lambda row: (np.float32(information[row]), keys[row]))
+    assert rows.tolist() == sorted(order[:n])
 
 
 def shared(factors: int = 4, *, fades: bool = False) -> Shared:

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model.arithmetic import normal
-from worker.model.batch import SHARED
+from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table
+from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table, Wanted
 
 LARGEST = 2**64 - 1
 # Keys that share their low bits collide in the index: a cluster of them is what linear probing must get right.
@@ -167,25 +167,128 @@ def test_an_empty_table_and_one_of_priors_differ():
     assert table.settle() != empty
 
 
-def test_bytes_are_counted_with_the_index():
-    table = Table(prior(factors=16), capacity=1024)
-    before = table.nbytes
-    assert before >= 1024 * (8 + 8 + 4 * 19 + 4 + 1 + 4)
-    table.touch(np.arange(3_000, dtype=np.uint64))
-    assert table.nbytes >= 3 * before
+def test_a_full_table_takes_little_more_than_its_parameters():
+    n = 100_000
+    table = Table(prior(factors=16), limit=n)
+    table.touch(np.arange(n, dtype=np.uint64), np.arange(n, dtype=np.int64))
+    table.settle()
+    raw = 4 * (FACTORS + 16) * n
+    assert raw + n * (8 + 8 + 4 + 1) < table.nbytes <= 1.35 * raw, "keys, event times, routes and the index included"
+
+
+def test_room_that_is_not_used_is_not_counted():
+    table = Table(prior(factors=16), limit=1_000_000)
+    table.touch(keys_of(range(1_000)))
+    assert table.nbytes < 0.1 * 1_000_000 * 4 * (FACTORS + 16)
+
+
+@pytest.mark.parametrize("route", [0, 1, 2**32 - 1, int(NOWHERE)])
+def test_a_route_comes_back_whatever_32_bits_it_has(route):
+    table = Table(prior())
+    table.touch(keys_of([1, 2]), np.array([route, 5]))
+    table.touch(keys_of([3]))
+    assert table.routes.tolist() == [route, 5, NOWHERE]
+    copy = Table(prior())
+    copy.touch(keys_of([1]))
+    copy.put(table.part(0, 3))
+    assert copy.get(keys_of([3, 1, 4])).routes.tolist() == [NOWHERE, route, NOWHERE]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), KEYS, st.integers(1, 9)),
+        st.tuples(st.just("remove"), st.lists(KEYS, max_size=5)),
+        st.tuples(st.just("settle")),
+    ),
+    max_size=80,
+)
+
+
+@given(STEPS, st.integers(1, 8))
+def test_rows_that_are_dropped_leave_nothing_behind(steps, capacity):
+    """Against a dictionary: what is there, what counts as touched, what was there and is gone, and the digest."""
+    table = Table(prior(), capacity=capacity)
+    held: dict[int, float] = {}
+    told: set[int] = set()  # there when it was last settled
+    touched: list[int] = []
+    for step in steps:
+        match step:
+            case ("put", key, value):
+                table.put(row_of(key, value))
+                held[key] = value
+                if key not in touched:
+                    touched.append(key)
+            case ("remove", keys):
+                table.remove(keys_of(keys))
+                for key in keys:
+                    held.pop(key, None)
+                touched = [key for key in touched if key in held]
+            case _:
+                table.settle()
+                touched, told = [], set(held)
+        assert table.has(keys_of(list(held))).all()
+        assert table.touched().keys.tolist() == touched
+        assert table.dropped().tolist() == sorted(key for key in told - held.keys() if not key & int(SHARED))
+        assert table.shared_rows == sum(bool(key & int(SHARED)) for key in held)
+    other = Table(prior())
+    for key, value in held.items():
+        other.put(row_of(key, value))
+    assert content(table) == content(other)
+    assert table.settle() == other.settle()
+
+
+@given(st.integers(1, 40), st.data())
+def test_a_row_that_moves_to_where_a_base_has_been_counts_as_touched(n, data):
+    table = Table(prior())
+    for key in range(n):
+        table.put(row_of(key, key + 1))
+    table.put(row_of(int(SHARED), 1))
+    table.settle()
+    order = table.keys[: n + 1].copy()
+    table.swept = data.draw(st.integers(0, n + 1))
+    gone = data.draw(st.sets(st.integers(0, n)))
+    table.drop(np.array(sorted(gone), np.int32))
+    place = {int(key): row for row, key in enumerate(table.keys[: len(table)])}
+    assert set(table.touched().keys.tolist()) == {
+        int(key)
+        for row, key in enumerate(order)
+        if row >= table.swept and row not in gone and place[int(key)] < table.swept and not key & SHARED
+    }
+
+
+def test_events_are_let_in_whole_or_not_at_all():
+    table = Table(prior(), limit=5)
+    keys, rows = keys_of([1, 2, 3, 1, 4, 5, 6, 7, 1, 2]), np.full(10, -1, np.int32)
+    starts = np.array([0, 3, 5, 8, 10])  # events of three, two, three and two entries; the third has too many
+    assert table.resolve(keys, starts, 1, rows, Wanted(0, 4, rows=5)) == 2
+    assert (len(table), rows.tolist()) == (4, [0, 1, 2, 0, 3, -1, -1, -1, -1, -1])
+    assert table.touched().keys.tolist() == [1, 2, 3, 4]
+    assert table.resolve(keys, starts, 1, rows, Wanted(2, 4, rows=5, forced=2)) == 4, "as if there were room"
+    assert rows.tolist() == [0, 1, 2, 0, 3, 4, 5, 6, 0, 1]
+
+
+def test_room_is_counted_in_bytes_too():
+    table, keys = Table(prior()), keys_of([1, int(SHARED) | 1, 2, 1])
+    rows, starts = np.empty(4, np.int32), np.arange(5)
+    assert table.resolve(keys, starts, 1, rows, Wanted(0, 4, bytes=11, local_bytes=2, shared_bytes=9)) == 2
+    assert table.resolve(keys, starts, 1, rows, Wanted(2, 4, bytes=2, local_bytes=2, shared_bytes=9)) == 4
 
 
 def test_marks_stay_with_their_rows_as_the_table_grows():
     table = Table(prior(), capacity=2)
+    table.touch(keys_of([5, 6]))
     held = table.nbytes
     table.keep_marks()
     assert table.nbytes == held + 2 * 8
-    table.touch(keys_of([5, 6]))
     table.mark(keys_of([5, 99]), -3)
     table.touch(keys_of(range(100, 140)))
     table.mark(keys_of([5, 100]), 4, over=False)
     table.mark(keys_of([6]), 7)
     assert table.marks_of(keys_of([5, 6, 100, 101, 99])).tolist() == [-3, 7, 4, 0, 0]
+    table.mark(keys_of([139]), 9)
+    table.remove(keys_of([5, 138, 101]))
+    table.touch(keys_of([5]))
+    assert table.marks_of(keys_of([5, 6, 100, 139])).tolist() == [0, 7, 4, 9], "a row that comes back begins anew"
 
 
 def test_a_table_keeps_no_marks_unless_asked():

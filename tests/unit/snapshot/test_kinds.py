@@ -88,7 +88,7 @@ def test_what_is_published_is_rebuilt_served_and_learned_on_to_the_bit(kind):
             if offset not in offsets:
                 offsets[offset] = follower.take(message(record, offset))
         assert follower.damage is None
-        scores, version = follower.predict(entries_of(learning))
+        scores, _, version = follower.predict(entries_of(learning))
         assert version == writer.state.version
         assert scores.predictions.tobytes() == scored(writer.state)
     assert set(offsets.values()) == {None}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.lineage import NOW, Writer, events, learning_of, tampered, versions
@@ -128,6 +128,50 @@ def test_a_base_in_several_parts_while_learning_goes_on_rebuilds_every_version_a
     several = next(base for base in bases if base.completed > base.version)
     with pytest.raises(CorruptSnapshotError, match="has digest"):
         verify(rebuilt(writer, several.offset, several.version), writer.manifests[several.version - 1])
+
+
+@pytest.mark.usefixtures("bases_early")
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.sampled_from([30, 400])), min_size=8, max_size=25),
+    st.sampled_from([{}, {"kind": "ftrl"}, {"half_life": "1h"}]),
+)
+def test_rows_that_go_while_a_base_travels_are_gone_and_those_that_move_are_not_missed(steps, model):
+    """Whatever goes when: from any base on, every later version is read to the bit, and so by a follower."""
+    writer = Writer(learning_of(max_rows=48, **model), keep_bases=1_000, base_part_bytes=700, record_limit_bytes=20_480)
+    follower, read = ShardState.fresh(0, writer.learning, reserve=False), 0
+    for number, (size, many) in enumerate(steps):
+        writer.learn(events(size, number, users=many, items=many))
+        writer.commit()
+        for version in versions(writer.log, writer.learning, start=read):
+            (advance if follower.version else apply)(follower, version)
+        read = writer.next_offset
+        assert same(follower, writer.state)
+        assert len(follower.model.table) == len(writer.state.model.table) <= 48
+    last = writer.state.version
+    for base in writer.manifests[-1].bases:
+        for upto in {base.completed, (base.completed + last) // 2, last}:
+            assert rebuilt(writer, base.offset, upto).digest() == writer.digests[upto]
+
+
+def test_a_version_that_does_not_hold_brings_rows_back_that_it_took_away():
+    writer = Writer(learning_of(max_rows=48))
+    for _ in range(3):
+        writer.advance()
+    *firsts, last = versions(writer.log, writer.learning)
+    assert last.of_kind(Kind.EVICTED)
+    state = ShardState.fresh(0, writer.learning)
+    for version in firsts:
+        apply(state, version)
+    state.digest()
+    before = state.model.table.part(0, 48)
+    rows = decode_rows(last.of_kind(Kind.ROWS)[0].value, 4)
+    rows.parameters[:, 0] += np.float32(1)
+    with pytest.raises(CorruptSnapshotError, match="version 3 has digest"):
+        advance(state, forge(last, Kind.ROWS, encode_rows(rows)))
+    after = state.model.table.part(0, 48)
+    assert sorted(after.keys.tolist()) == sorted(before.keys.tolist())
+    assert state.model.table.gather(before.keys).tobytes() == before.parameters.tobytes()
 
 
 @pytest.mark.usefixtures("bases_early")

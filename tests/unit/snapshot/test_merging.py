@@ -11,7 +11,7 @@ from worker.config import Config
 from worker.errors import CorruptSnapshotError
 from worker.events.hashing import key_of
 from worker.model.batch import SHARED
-from worker.model.ledger import Contribution, Ledger
+from worker.model.ledger import Contribution
 from worker.snapshot.lineage import advance, apply, verify
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Kind, decode_rows, encode_contribution
@@ -42,8 +42,8 @@ def bases_early(monkeypatch):
 class Shards:
     """Three shards that learn, commit, fold one another in, die and come back; and what they should hold by then."""
 
-    def __init__(self, *, keep_bases: int = 2, half_life: str = "off", **small: int) -> None:
-        self.learning = learning_of(factors=FACTORS, merge=True, half_life=half_life)
+    def __init__(self, *, keep_bases: int = 2, half_life: str = "off", max_rows: int = 0, **small: int) -> None:
+        self.learning = learning_of(factors=FACTORS, merge=True, half_life=half_life, max_rows=max_rows)
         self.fades = half_life != "off"
         self.writers = [Writer(self.learning, shard, keep_bases=keep_bases, **(SMALL | small)) for shard in SHARDS]
         self.published: list[list[Folding]] = [[] for _ in SHARDS]  # by shard, version after version
@@ -75,6 +75,7 @@ class Shards:
         self.published[shard].append(folding_of(version, FACTORS))
         self.sums[shard].append(added(self.sums[shard][-1], amounts_of(self.published[shard][-1].contribution)))
         self.bits[shard] = bits(writer.state)
+        assert len(writer.state.model.table) <= (max_rows := self.learning.model.max_rows) or not max_rows
         self.check(shard)
         return manifest
 
@@ -111,6 +112,8 @@ class Shards:
         shared = state.model.shared
         own = self.sums[shard][state.version]
         assert amounts_of(shared.own.all()) == own
+        if shared.bounded:
+            assert len(shared.own) == len(own) <= self.learning.model.max_rows + len(shared.pair_keys), "no zeros"
         others = [self.sums[peer][known.version] for peer, known in state.peers.items()]
         assert amounts_of(shared.merged.all()) == added(own, *others)
 
@@ -158,9 +161,13 @@ def bits(state: ShardState) -> Bits:
 
 def served(state: ShardState) -> Bits:
     """Give the shared rows as they would be served: what a shard learns on from depends on what it has added itself."""
-    state.model.shared.own = state.model.shared.merged
-    state.model.renew(state.model.shared.merged.all().keys)
-    return bits(state)
+    shared = state.model.shared
+    shared.own = shared.merged
+    if not shared.bounded:
+        state.model.renew(shared.merged.all().keys)
+        return bits(state)
+    state.model.recall()
+    return bits(state)[0], *bits(state)[2:]  # of rows that were evicted and met again, when is not told
 
 
 COMMIT = st.tuples(st.just("commit"), st.sampled_from(SHARDS), st.integers(0, 40), st.integers(0, 9), st.integers(0, 9))
@@ -169,9 +176,14 @@ TRIM = st.tuples(st.just("trim"), st.sampled_from(SHARDS))
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.one_of(COMMIT, COMMIT, RESTART, TRIM), min_size=5, max_size=60), st.sampled_from([1, 2]))
-def test_everything_is_added_once_however_shards_commit_fold_die_and_trim(steps, keep_bases):
-    shards = Shards(keep_bases=keep_bases)
+@given(
+    st.lists(st.one_of(COMMIT, COMMIT, RESTART, TRIM), min_size=5, max_size=60),
+    st.sampled_from([1, 2]),
+    st.sampled_from([0, 0, 16, 40]),
+)
+def test_everything_is_added_once_however_shards_commit_fold_die_and_trim(steps, keep_bases, max_rows):
+    """And taken back once, where rows are evicted."""
+    shards = Shards(keep_bases=keep_bases, max_rows=max_rows)
     for step, shard, *numbers in steps:
         if step == "commit":
             shards.learn(shard, numbers[0])
@@ -183,15 +195,16 @@ def test_everything_is_added_once_however_shards_commit_fold_die_and_trim(steps,
             shards.trim(shard)
     shards.fold_all()
     states = [writer.state for writer in shards.writers]
-    whole = Ledger(3 + FACTORS)
+    whole = states[0].model.shared.own.empty()
     for state in states:
         whole.add(state.model.shared.own.all())
     assert {state.model.shared.merged.digest for state in states} == {whole.digest}
     assert len({served(state) for state in states}) == 1
 
 
-def test_a_shard_comes_back_to_the_bit_at_every_version_while_bases_travel_in_parts():
-    shards = Shards()
+@pytest.mark.parametrize("max_rows", [0, 40])
+def test_a_shard_comes_back_to_the_bit_at_every_version_while_bases_travel_in_parts(max_rows):
+    shards = Shards(max_rows=max_rows)
     middle = 0
     for number in range(40):
         for shard in SHARDS:
@@ -209,9 +222,10 @@ def test_a_shard_comes_back_to_the_bit_at_every_version_while_bases_travel_in_pa
     assert max(parts.count(base.version) for base in writer.manifests[-1].bases) >= 2
 
 
-def test_what_fades_comes_back_to_the_bit_too_from_shards_hours_apart():
+@pytest.mark.parametrize("max_rows", [0, 40])
+def test_what_fades_comes_back_to_the_bit_too_from_shards_hours_apart(max_rows):
     # Given three shards, of which one is five half-lives behind, and versions of which are folded in early or late
-    shards = Shards(half_life="1h")
+    shards = Shards(half_life="1h", max_rows=max_rows)
     hour = 3_600_000
     for number in range(30):
         for shard in SHARDS:
