@@ -4,6 +4,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 ONLY ?=
+PEERS ?=
 ARGS ?=
 
 # uv and pip cache downloads in the home of the user. Where that cannot be written (a service account, a container with
@@ -37,8 +38,8 @@ check: setup ## What CI runs: format, lint, types, layers, all tests
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 
-bench: setup ## Measure; ONLY=name picks one benchmark
-	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+bench: setup ## Measure, in half an hour; ONLY=name picks one part, PEERS=torch adds a peer of some gigabytes
+	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS))
 
 lock: .venv/.uv ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -3,7 +3,10 @@
 import argparse
 import json
 import sys
+import time
+import traceback
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +14,73 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.machine import machine
-from tests.bench import merge, quality, throughput
+from tests.bench import ceilings, commit, freshness, memory, merge, peers, quality, restore, throughput
+from tests.bench.size import Size
+from worker.warm import compile_all
 
-PARTS: dict[str, Callable[[], dict[str, Any]]] = {
-    "throughput": throughput.measure,
-    "quality": quality.measure,
-    "merge": merge.measure,
+PARTS: dict[str, tuple[Callable[[Size], dict[str, Any]], dict[str, str]]] = {
+    "ceilings": (ceilings.measure, ceilings.INCLUDES),
+    "throughput": (throughput.measure, throughput.INCLUDES),
+    "peers": (peers.measure, peers.INCLUDES),
+    "quality": (quality.measure, quality.INCLUDES),
+    "commit": (commit.measure, commit.INCLUDES),
+    "restore": (restore.measure, restore.INCLUDES),
+    "freshness": (freshness.measure, freshness.INCLUDES),
+    "memory": (memory.measure, memory.INCLUDES),
+    "merge": (merge.measure, merge.INCLUDES),
 }
 RESULT = Path("build/bench.json")
+_SMALL = Size(rounds=1, share=0.02, whole=True)
 
 
 def main() -> int:
     """Measure, print and write; gives the exit code."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", choices=PARTS, help="measure this part alone")
-    only = parser.parse_args().only
-    results: dict[str, Any] = json.loads(RESULT.read_text()) if only and RESULT.exists() else {}
+    parser.add_argument("--peers", default="", help="optional peers to measure too, separated by commas: torch")
+    parser.add_argument("--small", action="store_true", help="one round of few events: shows that it runs, no more")
+    told = parser.parse_args()
+    size = _SMALL if told.small else Size(whole=told.only is None)
+    size = Size(rounds=size.rounds, share=size.share, whole=size.whole, peers=frozenset(told.peers.split(",")))
+    results: dict[str, Any] = json.loads(RESULT.read_text()) if told.only and RESULT.exists() else {}
     results["machine"] = machine()
-    for name in [only] if only else PARTS:
+    compile_all()
+    failed = 0
+    for name in [told.only] if told.only else PARTS:
         print(f"bench: {name}", file=sys.stderr)
-        results[name] = PARTS[name]()
+        began = time.monotonic()
+        try:
+            results[name] = PARTS[name][0](size)
+        except Exception as error:  # noqa: BLE001 - the other parts are measured all the same
+            traceback.print_exc()
+            results[name], failed = {"failed": f"{type(error).__name__}: {error}"}, 1
+        results.setdefault("seconds", {})[name] = round(time.monotonic() - began, 1)
         RESULT.parent.mkdir(exist_ok=True)
-        RESULT.write_text(json.dumps(results, indent=2) + "\n")
+        RESULT.write_text(json.dumps(results, indent=2) + "\n")  # after each part: who interrupts the next keeps this
     _print(results)
     print(f"written to {RESULT}")
-    return 0
+    return failed
 
 
 def _print(results: dict[str, Any]) -> None:
-    table = Table(title=results["machine"], show_header=False)
-    for name, value in _flat(results):
-        if name != "machine":
-            table.add_row(name, f"{value:,.4g}" if isinstance(value, float) else str(value))
-    Console(width=100).print(table)
+    for part, (_, includes) in PARTS.items():
+        if part not in results:
+            continue
+        table = Table(title=f"{part}: {results['machine']}", title_justify="left")
+        for title in ("what", "figure", "includes"):
+            table.add_column(title, overflow="fold")
+        said: set[str] = set()
+        for name, value in _flat(results[part]):
+            what = next((text for pattern, text in includes.items() if fnmatch(name, pattern)), "")
+            table.add_row(name, _written(value), "" if what in said else what)
+            said.add(what)
+        Console(width=140).print(table)
+
+
+def _written(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -36,24 +36,24 @@ class Drawn:
         )
 
 
-def draw(*, drift: bool = False, seed: int = 1) -> Drawn:
-    """Draw all events; with a drift, three in ten items get another bias at half time."""
+def draw(events: int = EVENTS, *, drift: bool = False, seed: int = 1) -> Drawn:
+    """Draw events; with a drift, three in ten items get another bias at half time."""
     rng = np.random.default_rng(seed)
-    user, item = _zipf(rng, USERS, 0.8), _zipf(rng, ITEMS, 1.0)
-    context = rng.integers(0, CONTEXTS, EVENTS)
+    user, item = _zipf(rng, events, USERS, 0.8), _zipf(rng, events, ITEMS, 1.0)
+    context = rng.integers(0, CONTEXTS, events)
     of_user, of_item, of_context = rng.normal(0, 0.6, USERS), rng.normal(0, 0.8, ITEMS), rng.normal(0, 0.3, CONTEXTS)
     factors = rng.normal(0, 0.45, (USERS, DIMENSIONS)), rng.normal(0, 0.45, (ITEMS, DIMENSIONS))
     after = of_item.copy()
     if drift:
         moved = rng.permutation(ITEMS)[: ITEMS * 3 // 10]
         after[moved] = rng.normal(0, 0.8, len(moved))
-    late = np.arange(EVENTS) >= EVENTS // 2
+    late = np.arange(events) >= events // 2
     logit = -1.8 + of_user[user] + np.where(late, after[item], of_item[item]) + of_context[context]
     logit += (factors[0][user] * factors[1][item]).sum(axis=1)
-    label = rng.random(EVENTS) < 1 / (1 + np.exp(-logit))
+    label = rng.random(events) < 1 / (1 + np.exp(-logit))
     return Drawn(user=user, item=item, context=context, label=label.astype(np.int64))
 
 
-def _zipf(rng: np.random.Generator, count: int, exponent: float) -> NDArray[np.int64]:
+def _zipf(rng: np.random.Generator, events: int, count: int, exponent: float) -> NDArray[np.int64]:
     weights = 1 / np.arange(1, count + 1) ** exponent
-    return rng.choice(count, EVENTS, p=weights / weights.sum())
+    return rng.choice(count, events, p=weights / weights.sum())

@@ -1,131 +1,86 @@
 """Events a second from a real Kafka topic: a consumer that only counts, and workers that learn and commit.
 
 JSON events of about 180 bytes with 5 fields, K = 16, exactly-once commits every second, 4 partitions, the broker on the
-same machine. A worker's rate is taken between its first and its last commit, by its manifests, so neither its start nor
-its end counts. The rounds of all candidates alternate; medians are given.
+same machine. A worker's rate is taken between commits, by its counters, while every worker has its shards and every
+shard has events: neither its start nor its end counts. The rounds of all candidates alternate; medians are given.
 """
 
-import os
-import subprocess
-import sys
-import time
-import uuid
-from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
-
-from deploy.broker import broker
+from deploy.broker import Broker, broker
+from tests.bench import rig, tables, wide
+from tests.bench.size import Size, medians, ratio, rounds, skipped
 from worker.config import Config
-from worker.settings import load
+from worker.errors import ConfigurationError
 from worker.simulate import Planted, simulate
-from worker.snapshot.manifest import Manifest
-from worker.snapshot.records import Kind
-from worker.stream import client, provision
-from worker.stream.tail import Tail
 
-EVENTS = 3_000_000
-PARTITIONS = 4
-ROUNDS = 5
-_FOLDER = Path("build/bench")
-_TIMEOUT_SECONDS = 300.0
+EVENTS = 2_000_000
+_JSON = "JSON of 180 bytes, 5 fields, K = 16, merging, a commit every second; "
+INCLUDES = {
+    "consume_only_eps": "a bare `consume()` loop with a worker's settings, on the same topic",
+    "headrace_1_worker_eps": _JSON + "poll to commit, one process",
+    "headrace_2_workers_eps": _JSON + "two processes; broker and workers share the cores",
+    "*_per_core_eps": "events per second of the workers' processor time, from when they were ready",
+    "*_to_consume_only": "median of the rounds' ratios",
+    "headrace_2_to_1_workers": "the same",
+    "arrow.*": "the same events in packed messages (`events.format`), one worker",
+    "fields_39.*": wide.INCLUDES,
+    "rows.*": tables.INCLUDES,
+}
 
 
-def measure() -> dict[str, Any]:
+def measure(size: Size) -> dict[str, Any]:
     """Give events a second: medians over the rounds, and the ratio to the consumer of the same round."""
-    rates: dict[str, list[float]] = {"consume_only": [], "headrace_1_worker": [], "headrace_2_workers": []}
+    events = size.of(EVENTS, 20_000)
     with broker() as kafka:
-        events = f"bench-{uuid.uuid4().hex[:8]}"
-        first = _configure(kafka.bootstrap_servers, events, "sent")
-        provision.create(client.administer(first), first, partitions=PARTITIONS)
-        simulate(first, Planted(events=EVENTS))
-        for number in range(ROUNDS):
-            rates["consume_only"].append(_consume(first))
-            for workers in (1, 2):
-                config = _configure(kafka.bootstrap_servers, events, f"{workers}-{number}")
-                name = f"headrace_{workers}_worker" + ("s" if workers > 1 else "")
-                rates[name].append(_learn(config, workers))
-    told: dict[str, Any] = {f"{name}_eps": median(found) for name, found in rates.items()}
+        told = _json_and_packed(kafka, events, size)
+        told["fields_39"] = wide.measure(kafka, size)
+    told["rows"] = tables.measure(size)
+    return told | {"events": events, "rounds": size.rounds, "event_bytes": 180, "broker": kafka.description}
+
+
+def _json_and_packed(kafka: Broker, events: int, size: Size) -> dict[str, Any]:
+    config = _sent(kafka, events)
+    cores: dict[str, list[float]] = {}
+
+    def learn(name: str, workers: int, config: Config) -> float:
+        model = rig.configure(kafka, config.events.topic, "learned", of_events=_format(config))
+        learned = rig.learn(model, workers, events)
+        cores.setdefault(name, []).append(learned.events_per_core_second)
+        return learned.events_per_second
+
+    candidates = {
+        "consume_only": lambda: rig.consume(config, events),
+        "headrace_1_worker": lambda: learn("headrace_1_worker", 1, config),
+        "headrace_2_workers": lambda: learn("headrace_2_workers", 2, config),
+    }
+    try:
+        packed = _sent(kafka, events, "arrow")
+    except ConfigurationError as error:
+        arrow: dict[str, Any] = skipped(error)
+    else:
+        arrow = {}
+        candidates["arrow"] = lambda: learn("arrow", 1, packed)
+    found = rounds(candidates, size.rounds)
+    rig.drop(config, events=True)
+    if "arrow" in found:
+        rig.drop(packed, events=True)
+        arrow = {"to_json": ratio(found, "arrow", "headrace_1_worker")}
+        arrow |= medians({"headrace_1_worker": found.pop("arrow")})
+    told = medians(found) | {"arrow": arrow}
     for name in ("headrace_1_worker", "headrace_2_workers"):
-        pairs = zip(rates[name], rates["consume_only"], strict=True)
-        told[f"{name}_to_consume_only"] = median(ours / ceiling for ours, ceiling in pairs)
-    return told | {"events": EVENTS, "rounds": ROUNDS, "event_bytes": 180, "broker": kafka.description}
+        told[f"{name}_to_consume_only"] = ratio(found, name, "consume_only")
+        told[f"{name}_per_core_eps"] = median(cores[name])
+    return told | {"headrace_2_to_1_workers": ratio(found, "headrace_2_workers", "headrace_1_worker")}
 
 
-def _configure(bootstrap_servers: str, events: str, name: str) -> Config:
-    _FOLDER.mkdir(parents=True, exist_ok=True)
-    path = _FOLDER / "headrace.toml"
-    path.write_text(
-        f'kafka = {{ bootstrap_servers = "{bootstrap_servers}", group = "{events}.{name}" }}\n'
-        f'events = {{ topic = "{events}" }}\n'
-        f'model = {{ topic = "{events}.{name}.model" }}\n'
-        f'dead_letter = {{ topic = "{events}.{name}.rejected" }}\n'
-        "metrics = { port = 0 }\n"
-        "features = { user = {}, item = {}, hour = {}, device = {}, slot = {} }\n"
-    )
-    return load(path, {})
+def _format(config: Config) -> str:
+    return "" if config.events.format == "json" else f', format = "{config.events.format}"'
 
 
-def _consume(config: Config) -> float:
-    consumer = Consumer(client.consumer_settings(config) | {"group.id": uuid.uuid4().hex, "stats_cb": lambda _: None})
-    consumer.assign([TopicPartition(config.events.topic, partition, 0) for partition in range(PARTITIONS)])
-    consumer.consume(1, 30)
-    began, count = time.perf_counter(), 1
-    while count < EVENTS:
-        count += len(consumer.consume(config.run.poll_events, 0.1))
-    seconds = time.perf_counter() - began
-    consumer.close()
-    return count / seconds
-
-
-def _learn(config: Config, workers: int) -> float:
-    admin = client.administer(config)
-    provision.create(admin, config)
-    command = [sys.executable, "-m", "worker", "run", "--config", str(_FOLDER / "headrace.toml")]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-    with ExitStack() as stack:
-        processes = []
-        for number in range(workers):
-            log = stack.enter_context((_FOLDER / f"worker-{number}.log").open("wb"))
-            processes.append(subprocess.Popen(command, stderr=log, env=environment))
-            stack.callback(processes[-1].kill)
-        _await_end(config, processes)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            if process.wait(60) != 0:
-                raise RuntimeError(f"a worker ended with {process.returncode}: see {_FOLDER}")
-    rate = _rate(config)
-    for future in admin.delete_topics([config.model.topic, config.dead_letter.topic]).values():
-        future.result(30)
-    return rate
-
-
-def _await_end(config: Config, processes: list["subprocess.Popen[bytes]"]) -> None:
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while True:
-        learned = 0
-        for shard in range(PARTITIONS):
-            with Tail(client.reader_settings(config.kafka), config.model.topic, shard) as tail:
-                found = tail.last_manifest()
-            learned += found[0].state.events if found else 0
-        if learned == EVENTS:
-            return
-        if time.monotonic() > deadline or any(process.poll() is not None for process in processes):
-            raise RuntimeError(f"{learned:,} of {EVENTS:,} events were learned: see {_FOLDER}")
-        time.sleep(0.5)
-
-
-def _rate(config: Config) -> float:
-    """Give the events a second between the first commit and the last, over all shards."""
-    commits: dict[int, list[Manifest]] = {}
-    for shard in range(PARTITIONS):
-        with Tail(client.reader_settings(config.kafka), config.model.topic, shard) as tail:
-            records = tail.records(tail.bounds()[0])
-            commits[shard] = [Manifest.decode(record.value) for record, _ in records if record.kind is Kind.MANIFEST]
-    every = [manifest for manifests in commits.values() for manifest in manifests]
-    began, ended = min(it.created for it in every), max(it.created for it in every)
-    first = sum(manifests[0].state.events for manifests in commits.values() if manifests[0].created - began < 500)
-    return (EVENTS - first) / ((ended - began) / 1_000)
+def _sent(kafka: Broker, events: int, wire: str = "json") -> Config:
+    config = rig.configure(kafka, rig.fresh_topic(), "sent", of_events=f', format = "{wire}"')
+    rig.create(config)
+    simulate(config, Planted(events=events))
+    return config
