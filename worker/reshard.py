@@ -80,13 +80,7 @@ def carry(
         shard = it.state.shard
         goes_on = target.events.topic == config.events.topic and shard < before
         it.state.next_offset = old[shard].next_offset if goes_on else fresh(target, shard).next_offset
-    writing = Writing(
-        learning=target.learning,
-        group=config.kafka.group,
-        record_limit_bytes=required.model_record_limit_bytes,
-        keep_bases=config.snapshots.keep_bases,
-        base_part_bytes=config.snapshots.base_part_bytes,
-    )
+    writing = Writing.of(target, required.model_record_limit_bytes)
     doctor.require_no_members(admin, config)
     rows = sum(len(it.state.model.table) for it in moved)
     written = publish(target, moved, writing, progress)

@@ -60,13 +60,7 @@ def run(config: Config) -> None:
         )
         stack.callback(_close, producer)
         consumer = Consumer(client.consumer_settings(config) | statistics)
-        writing = Writing(
-            learning=config.learning,
-            group=config.kafka.group,
-            record_limit_bytes=required.model_record_limit_bytes,
-            keep_bases=config.snapshots.keep_bases,
-            base_part_bytes=config.snapshots.base_part_bytes,
-        )
+        writing = Writing.of(config, required.model_record_limit_bytes)
         held = stack.enter_context(Peers(config, required.partitions)).held if config.model.merge else None
         loop = Loop(
             config=config,

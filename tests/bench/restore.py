@@ -68,13 +68,7 @@ def measure(size: Size) -> dict[str, Any]:
 
 def _publish(config: Config, rows: int) -> int:
     required = topics.require(client.administer(config), config)
-    writing = Writing(
-        learning=config.learning,
-        group=config.kafka.group,
-        record_limit_bytes=required.model_record_limit_bytes,
-        keep_bases=config.snapshots.keep_bases,
-        base_part_bytes=config.snapshots.base_part_bytes,
-    )
+    writing = Writing.of(config, required.model_record_limit_bytes)
     moved = []
     for shard in range(rig.PARTITIONS):
         state = ShardState.fresh(shard, config.learning)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import exp, sqrt
+from math import sqrt
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from worker.config import Learning
 from worker.events.spelling import spell
 from worker.follow.moved import Moved, moved_of
+from worker.model.arithmetic import sigmoid
 from worker.model.batch import SHARED, Entries
 from worker.model.explain import explain
 from worker.model.forgetting import NEVER
@@ -137,7 +138,7 @@ def explanation_of(learning: Learning, table: pa.Table, entries: Entries, shard:
     ]  # fmt: skip
     spread = _NINETY_PERCENT * sqrt(behind.scores.variances[0])
     logistic = learning.model.loss == "logistic"
-    low, high = (_sigmoid(end) if logistic else end for end in (shares.logit - spread, shares.logit + spread))
+    low, high = (sigmoid(end) if logistic else end for end in (shares.logit - spread, shares.logit + spread))
     return Explanation(
         shard=shard, version=behind.version, loss=learning.model.loss,
         probability=float(behind.scores.predictions[0]), low=low, high=high,
@@ -189,7 +190,3 @@ def _as_text(seen: np.int64) -> str | None:
     if seen == NEVER:
         return None
     return datetime.fromtimestamp(int(seen) / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + exp(-min(max(x, -700.0), 700.0)))

@@ -124,9 +124,7 @@ class Room:
     def _make(self, keys: NDArray[np.uint64]) -> bool:
         """Let the least informative rows go, none of these keys; tells whether there were any."""
         table = self._table
-        information = np.nan_to_num(
-            self._information(), copy=False
-        )  # a precision may be too large for single precision
+        information = np.nan_to_num(self._information(), copy=False)  # a precision may leave single precision
         here = table.find(keys)
         information[here[here >= 0]] = np.inf
         n = min(max(1, len(table) // _SHARE), int(np.isfinite(information).sum()))

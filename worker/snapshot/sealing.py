@@ -12,11 +12,12 @@ and every contribution from that version on comes on top.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.config import Learning
+from worker.config import Config, Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.model.batch import SHARED
 from worker.model.cells import Words
@@ -57,6 +58,17 @@ class Writing:
     record_limit_bytes: int  # max.message.bytes of the model topic
     keep_bases: int
     base_part_bytes: int
+
+    @classmethod
+    def of(cls, config: Config, record_limit_bytes: int) -> Self:
+        """Write as a configuration says, to a topic whose `max.message.bytes` is the limit."""
+        return cls(
+            learning=config.learning,
+            group=config.kafka.group,
+            record_limit_bytes=record_limit_bytes,
+            keep_bases=config.snapshots.keep_bases,
+            base_part_bytes=config.snapshots.base_part_bytes,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

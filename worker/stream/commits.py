@@ -67,17 +67,20 @@ class Commits:
         """Tell whether a transaction is on its way."""
         return self._manifests is not None
 
-    def begin(self, shards: Iterable[Owned], also: Collection[Owned] = ()) -> None:
+    def begin(self, shards: Iterable[Owned], also: Collection[Owned] = (), within_seconds: float | None = None) -> None:
         """Seal the next version of every shard that moved, and of these others, and publish them with their offsets.
 
-        Versions that were refused before go first, alone.
+        Versions that were refused before go first, alone. Publishing takes a transaction's timeout at most, unless told
+        otherwise.
         """
+        within_seconds = self._timeout_seconds if within_seconds is None else within_seconds
         kept = [version for version in self._kept if not version.owned.given_up]
         shards, also = list(shards), list(also)
         self._kept = []
         self.began = self.not_before = self._clock()
         self._versions = self._stages.between(lambda: kept or self._seal(shards, also))
-        self._manifests = self._publishing.submit(self._publish, self._versions, membership(self._consumer))
+        member = membership(self._consumer)
+        self._manifests = self._publishing.submit(self._publish, self._versions, member, within_seconds)
 
     def look(self) -> list[Manifest] | None:
         """Judge the transaction that was on its way, if it has ended; gives the versions that are committed by it.
@@ -144,9 +147,11 @@ class Commits:
             self._report.stood_still(self._clock() - began)
         return sealed
 
-    def _publish(self, versions: "Future[list[Outgoing]]", member: Membership | None) -> list[Manifest]:
+    def _publish(
+        self, versions: "Future[list[Outgoing]]", member: Membership | None, within_seconds: float
+    ) -> list[Manifest]:
         sealed = versions.result()
-        return self._transactions.commit(sealed, member, self._timeout_seconds) if sealed else []
+        return self._transactions.commit(sealed, member, within_seconds) if sealed else []
 
     def _put_up_with(self, error: HeadraceError, then: str) -> None:
         self._aborts += 1

@@ -13,6 +13,7 @@ from worker.snapshot.manifest import Manifest
 from worker.snapshot.sealing import Writing
 from worker.stream.assignment import Assignment
 from worker.stream.commits import Commits
+from worker.stream.deadline import Deadline
 from worker.stream.held import Held
 from worker.stream.owned import Owned
 from worker.stream.polling import after, by_shard
@@ -105,18 +106,20 @@ class Loop:
         late = self._clock() - self._commits.began >= self._config.commit.interval_seconds
         return late or self._uncommitted >= self._config.commit.max_events
 
-    def commit(self) -> None:
+    def commit(self, within_seconds: float | None = None) -> None:
         """Begin to publish the next version of every shard that moved, its offset with it; learning goes on."""
         self._uncommitted = 0.0
-        self._commits.begin(self._assignment.owned.values(), self._left_behind())
+        self._commits.begin(self._assignment.owned.values(), self._left_behind(), within_seconds)
 
     def commit_all(self) -> None:
-        """Commit all that was polled, and wait for it: before shards are given up."""
+        """Commit all that was polled, and wait for it: before shards are given up. One deadline bounds all of it."""
+        deadline = Deadline.after(self._config.kafka.transaction_timeout_seconds, self._clock)
         self.judge(self._commits.finish)
         for _ in range(2):  # what was refused before; what was learned since
-            if self._commits.unfinished(self._assignment.owned.values()):
-                self.commit()
+            if self._commits.unfinished(self._assignment.owned.values()) and not deadline.over:
+                self.commit(deadline.remaining_seconds)
                 self.judge(self._commits.finish)
+        self._stages.require_sound()
 
     def judge(self, ended: Callable[[], list[Manifest] | None]) -> None:
         """See what became of a commit, once it has ended."""

@@ -70,9 +70,13 @@ class Stages:
         """
         with self._moved:
             room = self._moved.wait_for(lambda: self._waiting < self._most_events or self._failure, seconds)
+        self.require_sound()
+        return bool(room)
+
+    def require_sound(self) -> None:
+        """Raise what preparing or learning has failed of, if it has: nothing was learned from there on."""
         if self._failure is not None:
             raise self._failure
-        return bool(room)
 
     def close(self) -> None:
         """Finish what is being done, and drop the rest."""
