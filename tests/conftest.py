@@ -9,6 +9,9 @@ import pytest
 
 from deploy.broker import Broker, broker
 
+# Scripts that run with packages of an environment of their own (`make bench`).
+collect_ignore = ["bench/peers"]
+
 # The first example of a test may load kernels from numba's cache, or compile them.
 hypothesis.settings.register_profile("headrace", deadline=None)
 hypothesis.settings.load_profile("headrace")
