@@ -3,9 +3,12 @@
 import argparse
 import signal
 import sys
+import time
 
 from deploy.broker.launch import broker
 from worker.errors import HeadraceError
+
+_LOOK_SECONDS = 1.0  # a signal that comes just before a wait does not end it
 
 
 def main() -> int:
@@ -15,13 +18,14 @@ def main() -> int:
     nodes = parser.parse_args().nodes
     if nodes < 1:
         parser.error("--nodes must be at least 1")
-    # Like Ctrl-C, so that the end of a `kill` is as orderly.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both like Ctrl-C, so that the end of a `kill` is as orderly; a shell's background jobs begin with it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with broker(nodes) as kafka:
             print(kafka.bootstrap_servers, flush=True)
             while True:
-                signal.pause()
+                time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         return 0
     except HeadraceError as error:

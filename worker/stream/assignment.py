@@ -124,7 +124,8 @@ class Assignment:
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._report.metrics.rebalances.labels("revoked").inc()
-        self._commit()
+        if not self._closed:  # who leaves has committed already, or cannot
+            self._commit()
         self._give_up(consumer, partitions, "revoke")
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

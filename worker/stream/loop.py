@@ -134,10 +134,10 @@ class Loop:
             self._keep_up()
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group, once no transaction is on its way any more."""
         self._commits.close()
-        self._stages.close()
         self._assignment.close()
+        self._stages.close()
 
     def _beat(self) -> None:
         """Say that the loop turns, unless what it has set going has come to a stop."""
