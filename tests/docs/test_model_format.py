@@ -44,7 +44,7 @@ def versions(count: int, learning: Learning = LEARNING) -> list[list[Record]]:
     contribution = other.model.boundary()[1]
     published = []
     for number in range(count):
-        state.bytes_since_base = 10_000_000 if number else 0  # so that every version but the first carries a base
+        state.bytes_since_base = 100_000_000 if number else 0  # so that every version but the first carries a base
         pipeline.learn(state, [EVENT % number, b"not JSON"], np.array([NOW, NOW]), 2 * number + 2)
         foldings = []
         if contribution is not None:  # as if the other shard published the same with each of its versions

@@ -44,8 +44,8 @@ from worker.snapshot.records import (
 )
 from worker.snapshot.state import ShardState, Sweep
 
-# Below this a base is not worth its records: a restore reads that much in a few milliseconds.
-_SMALLEST_BASE_BYTES = 1_048_576
+# Below this a base is not worth its records: a restore reads that much in a fraction of a second.
+_SMALLEST_BASE_BYTES = 33_554_432
 _FRAME_BYTES = 2_048  # what a record takes beside its value: key, headers, and Kafka's own
 
 

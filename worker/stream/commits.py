@@ -1,12 +1,13 @@
-"""Commits beside learning: versions are sealed between two batches, then published in a thread of their own.
+"""Commits beside learning: versions are sealed and published in a thread of their own.
 
-Learning stands still for no longer than it takes to copy what a version holds. One transaction is on its way at a time;
-the next versions are sealed when it is through. What it was is judged in the loop's thread.
+A shard is set apart while its version is copied out; the others are learned meanwhile. One transaction is on its way at
+a time; the next versions are sealed when it is through. What it was is judged in the loop's thread.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from confluent_kafka import Consumer
 
@@ -78,7 +79,8 @@ class Commits:
         shards, also = list(shards), list(also)
         self._kept = []
         self.began = self.not_before = self._clock()
-        self._versions = self._stages.between(lambda: kept or self._seal(shards, also))
+        due = [(owned, owned.handed_over) for owned in shards]
+        self._versions = self._publishing.submit(lambda: kept or self._seal(due, also))
         member = membership(self._consumer)
         self._manifests = self._publishing.submit(self._publish, self._versions, member, within_seconds)
 
@@ -133,19 +135,23 @@ class Commits:
         """Tell whether something of these shards is learned, or refused, and not committed."""
         return self.under_way or not self._stages.idle or bool(self._kept) or any(owned.moved for owned in shards)
 
-    def _seal(self, shards: list[Owned], also: list[Owned]) -> list[Outgoing]:
-        """Copy the versions out: in the thread that learns, which stands still meanwhile."""
-        began = self._clock()
-        sealed = [
-            owned.seal(self._writing, self._held)
-            for owned in shards
-            if not owned.given_up and (owned.moved or any(owned is it for it in also))
-        ]
-        for version in sealed:
-            version.owned.idle_since = began
+    def _seal(self, due: list[tuple[Owned, int]], also: list[Owned]) -> list[Outgoing]:
+        """Copy the versions out, one shard after the other: the others are learned meanwhile."""
+        stood_still_seconds = self._stages.stood_still_seconds
+        sealed = []
+        for owned, batches in due:
+            version = self._stages.apart(owned, batches, partial(self._seal_one, owned, silent=owned in also))
+            if version is not None:
+                sealed.append(version)
         if sealed:
-            self._report.stood_still(self._clock() - began)
+            self._report.stood_still(self._stages.stood_still_seconds - stood_still_seconds)
         return sealed
+
+    def _seal_one(self, owned: Owned, *, silent: bool) -> Outgoing | None:
+        if owned.given_up or not (owned.moved or silent):
+            return None
+        owned.idle_since = self._clock()
+        return owned.seal(self._writing, self._held)
 
     def _publish(
         self, versions: "Future[list[Outgoing]]", member: Membership | None, within_seconds: float

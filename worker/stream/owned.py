@@ -13,11 +13,12 @@ from worker.stream.held import Held
 DeadLetter = tuple[Message, Rejected]
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Owned:
     """A shard that is being learned, and what its versions carry beside its model.
 
-    The loop's thread hands records over and says when a version is due; the thread that learns moves all the rest.
+    The loop's thread hands records over and says when a version is due; whoever learns it or seals it, one at a time,
+    moves all the rest.
     """
 
     state: ShardState
@@ -26,6 +27,8 @@ class Owned:
     backlog: list[Folding] = field(default_factory=list)  # of other shards, from before this worker read them
     dead_letters: list[DeadLetter] = field(default_factory=list)  # since the last version
     idle_since: float | None = None  # by the loop's clock: its last version; None until the loop has looked
+    handed_over: int = 0  # batches of records
+    done_with: int = 0  # of those
     given_up: bool = False  # nothing more is to be learned: it is another worker's now, or is restored
 
     @classmethod

@@ -1,14 +1,18 @@
 """What happens beside the loop: records are prepared in one thread and learned in the next, in the order they came.
 
 Preparing (decoding, hashing) and learning release the interpreter's lock for nearly all of their time, so both go on
-while the loop polls. A shard's records pass through both in offset order, whatever overlaps, and versions are sealed in
-the thread that learns, between two batches: so what is learned, and what a version holds, does not depend on timing.
+while the loop polls. A shard's records pass through both in offset order, whatever overlaps. A version of a shard is
+sealed between two of its batches, by another thread: meanwhile the other shards are learned. So what is learned, and
+what a version holds, does not depend on timing.
 """
 
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from confluent_kafka import Message
@@ -21,22 +25,38 @@ _LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Batch:
+    """Records of a shard on their way."""
+
+    owned: Owned
+    messages: list[Message]
+    prepared: "Future[Prepared]"
+    events: float  # about so many
+
+
 class Stages:
     """The threads that prepare and learn, and the bounded queue before them.
 
     Args:
         pipeline: what they do to records.
         most_events: about so many may be on their way; then there is no room for more.
+        clock: seconds that only ever rise.
     """
 
-    def __init__(self, pipeline: Pipeline, most_events: int) -> None:
-        self._pipeline, self._most_events = pipeline, most_events
+    def __init__(self, pipeline: Pipeline, most_events: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._pipeline, self._most_events, self._clock = pipeline, most_events, clock
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
-        self._learning = ThreadPoolExecutor(1, thread_name_prefix="learn")
-        self._moved = threading.Condition()
+        self._moved = threading.Condition()  # guards all that follows
+        self._queue: deque[_Batch] = deque()  # not begun yet
+        self._busy: list[Owned] = []  # being learned, or sealed
         self._waiting = 0.0  # events handed over and not yet learned
         self._batches = self._finished = 0
+        self._stood_still = 0.0
         self._failure: BaseException | None = None
+        self._closed = False
+        self._learning = threading.Thread(target=self._learn_all, name="learn", daemon=True)
+        self._learning.start()
 
     @property
     def finished(self) -> int:
@@ -48,19 +68,42 @@ class Stages:
         """Tell whether nothing is on its way."""
         return self._batches == self._finished
 
+    @property
+    def stood_still_seconds(self) -> float:
+        """Tell for how long so far nothing was learned because all shards with records to learn were set apart."""
+        return self._stood_still
+
     def hand_over(self, owned: Owned, messages: list[Message]) -> float:
         """Prepare and learn records of a shard, after all that were handed over before; gives about how many events."""
         events = len(messages) * self._pipeline.events_a_record
+        prepared = self._preparing.submit(self._prepare, messages)
         with self._moved:
             self._batches += 1
+            owned.handed_over += 1
             self._waiting += events
-        prepared = self._preparing.submit(self._prepare, messages)
-        self._learning.submit(self._learn, owned, messages, prepared, events)
+            self._queue.append(_Batch(owned=owned, messages=messages, prepared=prepared, events=events))
+            self._moved.notify_all()
         return events
 
-    def between(self, work: Callable[[], Result]) -> "Future[Result]":
-        """Do something in the thread that learns, once all that was handed over before is learned."""
-        return self._learning.submit(work)
+    def apart(self, owned: Owned, batches: int, work: Callable[[], Result]) -> Result:
+        """Do something to a shard between two of its batches, once so many are done with; others are learned meanwhile.
+
+        Args:
+            owned: the shard.
+            batches: a number that `Owned.handed_over` had.
+            work: what is done.
+
+        Raises:
+            BaseException: what preparing or learning has failed of: then no shard is good for anything any more.
+        """
+        with self._moved:
+            self._moved.wait_for(lambda: self._failure or (owned.done_with >= batches and owned not in self._busy))
+            self.require_sound()
+            self._busy.append(owned)
+        try:
+            return work()
+        finally:
+            self._let_go(owned)
 
     def await_room(self, seconds: float) -> bool:
         """Wait until more records may be handed over, no longer than that; tells whether they may.
@@ -80,26 +123,54 @@ class Stages:
 
     def close(self) -> None:
         """Finish what is being done, and drop the rest."""
+        with self._moved:
+            self._closed = True
+            self._moved.notify_all()
         self._preparing.shutdown(cancel_futures=True)
-        self._learning.shutdown(cancel_futures=True)
+        self._learning.join()
 
     def _prepare(self, messages: list[Message]) -> Prepared:
         return self._pipeline.prepare(*columns(messages))
 
-    def _learn(self, owned: Owned, messages: list[Message], prepared: "Future[Prepared]", events: float) -> None:
-        try:
-            batch = prepared.result()
-            if not owned.given_up and self._failure is None:
-                self._pipeline.take(owned.state, batch, messages[-1].offset() + 1)
-                owned.dead_letters += [(messages[bad.index], bad) for bad in batch.rejected]
-                _LOG.debug(
-                    "shard %d: %d records", owned.state.shard, len(messages),
-                    extra={"action": "learn", "shard": owned.state.shard},
-                )  # fmt: skip
-        except BaseException as error:  # noqa: BLE001 - the loop raises it
-            self._failure = error
-        finally:
-            with self._moved:
-                self._waiting -= events
+    def _learn_all(self) -> None:
+        while (batch := self._next()) is not None:
+            try:
+                self._learn(batch)
+            except BaseException as error:  # noqa: BLE001 - the loop raises it
+                self._failure = error
+            finally:
+                self._waiting -= batch.events
                 self._finished += 1
-                self._moved.notify_all()
+                batch.owned.done_with += 1
+                self._let_go(batch.owned)
+
+    def _next(self) -> _Batch | None:
+        """Wait for the first batch whose shard is not set apart; None at the end."""
+        with self._moved:
+            while not self._closed:
+                for batch in self._queue:
+                    if batch.owned not in self._busy:
+                        self._queue.remove(batch)
+                        self._busy.append(batch.owned)
+                        return batch
+                blocked, since = bool(self._queue), self._clock()
+                self._moved.wait()
+                if blocked:
+                    self._stood_still += self._clock() - since
+        return None
+
+    def _learn(self, batch: _Batch) -> None:
+        owned, messages, prepared = batch.owned, batch.messages, batch.prepared.result()
+        if owned.given_up or self._failure is not None:
+            return
+        self._pipeline.take(owned.state, prepared, messages[-1].offset() + 1)
+        owned.dead_letters += [(messages[bad.index], bad) for bad in prepared.rejected]
+        _LOG.debug(
+            "shard %d: %d records", owned.state.shard, len(messages),
+            extra={"action": "learn", "shard": owned.state.shard},
+        )  # fmt: skip
+
+    def _let_go(self, owned: Owned) -> None:
+        with self._moved:
+            self._busy.remove(owned)
+            self._moved.notify_all()
