@@ -1,8 +1,8 @@
 """The kernel of the Gaussian: events are scored, and learned, one after the other (the equations are in `gaussian`).
 
-The pairs of fields that take part come as a list, by rising field numbers. Where it has all pairs of many fields, the
-pairs of an event are taken all at once (`products`); else one after the other, and the factors of a field that is in
-none of them are left alone. Both ways do the same additions in the same order, so not a bit depends on the way.
+The pairs of fields that take part come as a list, by rising field numbers. Where they are many, the pairs of an event
+are taken all at once (`products`); else one after the other, and the factors of a field that is in none of them are
+left alone. Both ways do the same additions in the same order, so not a bit depends on the way.
 
 Some events are sampled where only some pairs take part: they are predicted by these, and learned with all pairs. What
 each pair then adds to the logit is summed up, in nats, for whoever decides which pairs take part (`pairs`).
@@ -15,7 +15,20 @@ from worker.model.arithmetic import log, sigmoid
 from worker.model.forgetting import NEVER, advance, fade_pairs, fade_row, left, tick_of
 from worker.model.lanes import LANES, load, spread, store, total
 from worker.model.prefetch import prefetch
-from worker.model.products import gather_pairs, move_pairs, pack_pairs, place, scatter_pairs, score_pairs, unpack_pairs
+from worker.model.products import (
+    gather_pairs,
+    hide_pairs,
+    move_pairs,
+    pack_pairs,
+    pack_sums,
+    place,
+    scatter_pairs,
+    score_pairs,
+    swap_pairs,
+    unpack_pairs,
+    unpack_sums,
+    witness,
+)
 from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION
 
 # Beyond these the arithmetic of single precision would overflow: the event is scored, and not learned.
@@ -23,6 +36,7 @@ _LARGEST_LOGIT = np.float32(1e6)
 _LARGEST_VARIANCE = np.float32(1e12)
 _LARGEST_PRECISION = np.float32(1e30)
 LEAST_FIELDS = 10  # with fewer, pairs are taken one by one: lanes would mostly be empty. Measured; no bit depends on it
+FEW_OF = 3  # where less than one in so many pairs takes part, they are taken one by one. Measured
 _AHEAD = 2  # events whose rows are asked for before they are needed: a batch has more rows than a cache holds
 _SURE = np.float64(1e-7)  # no probability counts as nearer to 0 or 1, so that its loss is finite
 
@@ -44,26 +58,9 @@ def _loss(f, label, logistic, noise_precision):
 
 
 @njit(cache=True, nogil=True)
-def _witness(evidence, F, active, blocks, present, means, first, dots, g, h):
-    """Sum up what every pair of an event says of itself; gives the share of the pairs with the bias, field 0."""
-    half, of_bias = np.float32(0.5) * h, np.float32(0)
-    for s in range(active):
-        i = present[s]
-        before = HEAD + 2 * (i * F - i * (i + 1) // 2 - i - 1)
-        for t in range(s + 1, active):
-            at = place(s, t, blocks)
-            share, to = means[first + at] * dots[at], before + 2 * present[t]
-            evidence[to] -= g * share
-            evidence[to + 1] += half * share * share
-            if i == 0:
-                of_bias += share
-    return of_bias
-
-
-@njit(cache=True, nogil=True)
 def filter_events(
     F, rows, values, starts, labels, weights, times, learn,
-    parameters, seen, pair_means, pair_precisions, lefts, rights, least_fields, sampled, evidence,
+    parameters, seen, pair_means, pair_precisions, lefts, rights, least_fields, few_of, sampled, evidence,
     keys, as_of, clock, tick_ms, pairs_as_of,
     seed, init_deviation, weight_precision, factor_precision, pair_precision,
     logistic, noise_precision, predictions, variances,
@@ -78,23 +75,29 @@ def filter_events(
     padded = (K + LANES - 1) // LANES * LANES
     blocks = (F + LANES - 1) // LANES
     width = blocks * LANES
-    listed = not (K > 0 and pairs == F * (F - 1) // 2 and least_fields <= F)  # else all pairs are taken at once
+    size = width * width
+    listed = pairs * few_of < F * (F - 1) // 2 or least_fields > F
     e = np.zeros(width * padded, np.float32)  # by number among the fields present: the sum of its vectors
     d = np.zeros(width * padded, np.float32)  # df/de_i = sum_j r_ij e_j
     dd = np.zeros(width, np.float32)  # |d_i|^2
     present = np.zeros(F, np.int64)  # the fields that the event has
     number = np.zeros(F, np.int64)  # of a field among them; -1 where the event does not have it
     used = np.zeros(F, np.bool_)  # fields that are in some pair
+    places, dots = np.zeros(pairs, np.int64), np.zeros(pairs, np.float32)
     for q in range(pairs):
         used[lefts[q]] = used[rights[q]] = True
-    dots = np.zeros(max(pairs, 1), np.float32)
-    # For taking all pairs at once: of all fields, then once more of those that an event has where it lacks some.
-    size = width * width if not listed or len(sampled) else 0
+        places[q] = place(lefts[q], rights[q], blocks)
+    # Weights of all fields, then, where an event lacks some, of those that it has.
     means, precisions = np.zeros(2 * size, np.float32), np.ones(2 * size, np.float32)
     columns, products = np.zeros(F, np.int64), np.zeros(size, np.float32)
     turned, scratch = np.zeros(width * padded, np.float32), np.zeros(2 * width, np.float32)
-    if not listed:
-        pack_pairs(pair_means, pair_precisions, blocks, means, precisions)
+    signs = np.zeros(size if len(sampled) else 0, np.float32)  # the pairs' two sums of the evidence
+    sizes = np.zeros(size if len(sampled) else 0, np.float32)
+    pack_pairs(pair_means, pair_precisions, blocks, means, precisions)
+    if len(sampled):
+        pack_sums(evidence, HEAD, F, blocks, signs, sizes)
+    # Taken all at once, the pairs that take no part weigh surely nothing; what they would weigh is kept here.
+    hidden, hidden_means, hidden_precisions = hide_pairs(F, blocks, places, means, precisions, not listed)
     unstable = next_sampled = 0
     tick = tick_of(clock[0], tick_ms)
     for n in range(len(predictions)):
@@ -103,11 +106,11 @@ def filter_events(
             tick = tick_of(clock[0], tick_ms)
             if tick > pairs_as_of:
                 if pairs_as_of != NEVER:
-                    if not listed:
-                        unpack_pairs(pair_means, pair_precisions, blocks, means, precisions)
+                    swap_pairs(hidden, hidden_means, hidden_precisions, means, precisions)
+                    unpack_pairs(pair_means, pair_precisions, blocks, means, precisions)
                     fade_pairs(pair_means, pair_precisions, left(tick - pairs_as_of), pair_precision)
-                    if not listed:
-                        pack_pairs(pair_means, pair_precisions, blocks, means, precisions)
+                    pack_pairs(pair_means, pair_precisions, blocks, means, precisions)
+                    swap_pairs(hidden, hidden_means, hidden_precisions, means, precisions)
                 pairs_as_of = tick
             for a in range(starts[n * F], starts[(n + 1) * F]):
                 row = rows[a]
@@ -124,7 +127,7 @@ def filter_events(
                 at = np.int64(rows[a]) * C
                 prefetch(parameters, at)
                 prefetch(parameters, at + C - 1)
-        full = next_sampled < len(sampled) and sampled[next_sampled] == n
+        full = K > 0 and next_sampled < len(sampled) and sampled[next_sampled] == n
         # f and its variance, from the weights
         f_weights = variance_weights = zero
         active = 0
@@ -151,13 +154,14 @@ def filter_events(
                         e[at + k] += x * parameters[row, FACTORS + k]
         # from the pairs: those that take part; of a sampled event then once more all of them
         some, compact = (active + LANES - 1) // LANES, size if active < F else 0
-        f_of_list = f = variance = zero
+        f_of_set = f = variance = zero
         at_once = not listed
-        while True:
+        for again in range(2 if full and pairs < F * (F - 1) // 2 else 1):
+            if again:
+                at_once = True
+                swap_pairs(hidden, hidden_means, hidden_precisions, means, precisions)
             f, variance = f_weights, variance_weights
             if at_once:
-                if full and listed:
-                    pack_pairs(pair_means, pair_precisions, blocks, means, precisions)
                 if compact:
                     gather_pairs(active, present, blocks, columns, means, precisions, size)
                 f, variance = score_pairs(
@@ -171,7 +175,7 @@ def filter_events(
                     s, t = number[i] * padded, number[j] * padded
                     if s < 0 or t < 0:
                         continue
-                    r = pair_means[i, j]
+                    r = means[places[q]]
                     rs, sums = spread(r), zeros
                     for k in range(0, padded, LANES):
                         es, et = load(e, s + k), load(e, t + k)
@@ -181,7 +185,7 @@ def filter_events(
                     dot = total(sums)
                     dots[q] = dot
                     f += r * dot
-                    variance += dot * dot / pair_precisions[i, j]
+                    variance += dot * dot / precisions[places[q]]
             if pairs or at_once:
                 for s in range(active):
                     i = present[s]
@@ -194,13 +198,10 @@ def filter_events(
                         for a in range(starts[n * F + i], starts[n * F + i + 1]):
                             x = values[a]
                             variance += x * x * dd[s] / parameters[rows[a], FACTOR_PRECISION]
-            if listed != at_once:  # the first time
-                f_of_list = f
+            if not again:
+                f_of_set = f
                 predictions[n] = np.float32(sigmoid(np.float64(f))) if logistic else f
                 variances[n] = variance
-            if at_once or not full:
-                break
-            at_once = True
         if full:
             next_sampled += 1
         if not learn:
@@ -234,31 +235,34 @@ def filter_events(
                     more = parameters[row, FACTOR_PRECISION] + hxx * dd[s] / np.float32(K)
                     parameters[row, FACTOR_PRECISION] = min(more, _LARGEST_PRECISION)
                 seen[row] = max(seen[row], times[n])
+        if full and at_once:
+            label = labels[n]
+            of_bias = witness(active, some, present, columns, blocks, means, compact, products, g, h, signs, sizes)
+            loss = _loss(f_of_set, label, logistic, noise_precision)
+            saved = weight * np.float32(_loss(f_weights + of_bias, label, logistic, noise_precision) - loss)
+            cost = weight * np.float32(loss - _loss(f, label, logistic, noise_precision))
+            evidence[WEIGHTS] += weight
+            evidence[LOSSES] += weight * np.float32(loss)
+            evidence[SAVINGS] += saved
+            evidence[SAVINGS_SQUARED] += saved * saved
+            evidence[COSTS] += cost
+            evidence[COSTS_SQUARED] += cost * cost
         if at_once:
-            if full:
-                label = labels[n]
-                of_bias = _witness(evidence, F, active, some, present, means, compact, products, g, h)
-                loss = _loss(f_of_list, label, logistic, noise_precision)
-                saved = weight * np.float32(_loss(f_weights + of_bias, label, logistic, noise_precision) - loss)
-                cost = weight * np.float32(loss - _loss(f, label, logistic, noise_precision))
-                evidence[WEIGHTS] += weight
-                evidence[LOSSES] += weight * np.float32(loss)
-                evidence[SAVINGS] += saved
-                evidence[SAVINGS_SQUARED] += saved * saved
-                evidence[COSTS] += cost
-                evidence[COSTS_SQUARED] += cost * cost
             move_pairs(active, some, means, precisions, compact, products, step, h, _LARGEST_PRECISION)
             if compact:
                 scatter_pairs(active, present, blocks, columns, means, precisions, size)
-            if listed:
-                unpack_pairs(pair_means, pair_precisions, blocks, means, precisions)
+            if again:
+                swap_pairs(hidden, hidden_means, hidden_precisions, means, precisions)
         else:
             for q in range(pairs):
                 i, j = lefts[q], rights[q]
                 if number[i] >= 0 and number[j] >= 0:
-                    dot = dots[q]
-                    pair_means[i, j] -= step * dot / pair_precisions[i, j]
-                    pair_precisions[i, j] = min(pair_precisions[i, j] + h * dot * dot, _LARGEST_PRECISION)
-    if learn and not listed:
+                    dot, at = dots[q], places[q]
+                    means[at] -= step * dot / precisions[at]
+                    precisions[at] = min(precisions[at] + h * dot * dot, _LARGEST_PRECISION)
+    if learn:
+        swap_pairs(hidden, hidden_means, hidden_precisions, means, precisions)
         unpack_pairs(pair_means, pair_precisions, blocks, means, precisions)
+        if len(sampled):
+            unpack_sums(evidence, HEAD, F, blocks, signs, sizes)
     return unstable

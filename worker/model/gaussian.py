@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from worker.model.arithmetic import mix
 from worker.model.batch import SHARED, Batch, Entries
 from worker.model.bounds import UNBOUNDED, Bounds, Room
-from worker.model.filtering import LEAST_FIELDS, filter_events
+from worker.model.filtering import FEW_OF, LEAST_FIELDS, filter_events
 from worker.model.forgetting import NEVER, Clock, left
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution, Ledger
@@ -270,7 +270,7 @@ class Gaussian:
         self.unstable += filter_events(
             entries.fields, rows, entries.values, entries.starts, labels, weights, times, learn,
             parameters, seen, self.pair_means, self.pair_precisions,
-            *pairs.lists(), LEAST_FIELDS, sampled, evidence,
+            *pairs.lists(), LEAST_FIELDS, FEW_OF, sampled, evidence,
             self.table.keys, self.table.as_of, self.clock.words, self.clock.tick_ms, self._pairs_as_of(),
             np.uint64(prior.seed), prior.init_deviation, prior.weight_precision, prior.factor_precision,
             self.settings.pair_precision, self.settings.logistic,

@@ -122,6 +122,16 @@ def least(_: Any, one: Any, other: Any) -> Any:  # noqa: ANN401, ARG001
     return _lanes(_lanes, _lanes), generate
 
 
+@intrinsic
+def greatest(_: Any, one: Any, other: Any) -> Any:  # noqa: ANN401, ARG001
+    """Give the larger number of each lane; the other one's where one is not a number."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:  # noqa: ANN401
+        return builder.select(builder.fcmp_ordered(">", *values), *values)
+
+    return _lanes(_lanes, _lanes), generate
+
+
 def _operate(operation: Callable[[Any, Any], Any], name: str) -> None:
     """Teach numba an operation on lanes."""
 

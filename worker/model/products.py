@@ -8,8 +8,9 @@ is computed for nothing.
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from worker.model.lanes import LANES, least, load, pick, put, spread, store
+from worker.model.lanes import LANES, greatest, least, load, pick, put, spread, store
 
 _BLOCK = LANES * LANES
 
@@ -38,6 +39,57 @@ def unpack_pairs(pair_means, pair_precisions, blocks, means, precisions) -> None
         for j in range(i + 1, F):
             at = place(i, j, blocks)
             pair_means[i, j], pair_precisions[i, j] = means[at], precisions[at]
+
+
+@njit(cache=True, nogil=True)
+def hide_pairs(F, blocks, places, means, precisions, wanted) -> tuple[NDArray, NDArray, NDArray]:  # type: ignore[type-arg]
+    """Make pairs that are not at these places weigh nothing, with infinite precision; give where, and what they do."""
+    shown = np.zeros(len(means), np.bool_)
+    for at in places:
+        shown[at] = True
+    hidden = np.zeros(F * (F - 1) // 2 - len(places) if wanted else 0, np.int64)
+    kept, kept_precisions = np.zeros(len(hidden), np.float32), np.full(len(hidden), np.inf, np.float32)
+    if len(hidden):
+        size = 0
+        for i in range(F):
+            for j in range(i + 1, F):
+                at = place(i, j, blocks)
+                if not shown[at]:
+                    hidden[size] = at
+                    size += 1
+        swap_pairs(hidden, kept, kept_precisions, means, precisions)
+    return hidden, kept, kept_precisions
+
+
+@njit(cache=True, nogil=True)
+def swap_pairs(hidden, kept, kept_precisions, means, precisions) -> None:
+    """Show the pairs that are hidden, and hide those that are shown."""
+    for q in range(len(hidden)):
+        at = hidden[q]
+        kept[q], means[at] = means[at], kept[q]
+        kept_precisions[q], precisions[at] = precisions[at], kept_precisions[q]
+
+
+@njit(cache=True, nogil=True)
+def pack_sums(evidence, head, F, blocks, signs, sizes) -> None:
+    """Copy the pairs' sums, two by two from `head` on, into matrices of blocks."""
+    q = head
+    for i in range(F):
+        for j in range(i + 1, F):
+            at = place(i, j, blocks)
+            signs[at], sizes[at] = evidence[q], evidence[q + 1]
+            q += 2
+
+
+@njit(cache=True, nogil=True)
+def unpack_sums(evidence, head, F, blocks, signs, sizes) -> None:
+    """Copy them back."""
+    q = head
+    for i in range(F):
+        for j in range(i + 1, F):
+            at = place(i, j, blocks)
+            evidence[q], evidence[q + 1] = signs[at], sizes[at]
+            q += 2
 
 
 @njit(cache=True, nogil=True)
@@ -153,4 +205,32 @@ def move_pairs(active, blocks, means, precisions, first, dots, step, h, largest)
             at = (s // LANES * blocks + b) * _BLOCK + s % LANES * LANES
             dot, precision = load(dots, at), load(precisions, first + at)
             store(means, first + at, load(means, first + at) - steps * dot / precision)
-            store(precisions, first + at, least(precision + hs * dot * dot, most))
+            # one that is infinite stays so, see `hide_pairs`
+            store(precisions, first + at, least(precision + hs * dot * dot, greatest(most, precision)))
+
+
+@njit(cache=True, nogil=True)
+def witness(active, some, present, columns, blocks, means, first, dots, g, h, signs, sizes) -> np.float32:
+    """Sum up -g c and h c^2 / 2 of every pair, with its share c of the logit; gives the share of those with field 0."""
+    half, of_bias = np.float32(0.5) * h, np.float32(0)
+    gs, halves = spread(g), spread(half)
+    for s in range(active):
+        row = s // LANES * some * _BLOCK + s % LANES * LANES
+        if first:  # some fields are missing
+            to = place(pick(present, s), np.int64(0), blocks)
+            for t in range(s + 1, active):
+                at, sums = row + place(0, t, some), to + pick(columns, t)
+                share = pick(means, first + at) * pick(dots, at)
+                put(signs, sums, pick(signs, sums) - g * share)
+                put(sizes, sums, pick(sizes, sums) + half * share * share)
+        else:
+            for b in range(s // LANES, some):
+                at = row + b * _BLOCK
+                share = load(means, at) * load(dots, at)
+                store(signs, at, load(signs, at) - gs * share)
+                store(sizes, at, load(sizes, at) + halves * share * share)
+        if present[s] == 0:
+            for t in range(s + 1, active):
+                at = row + place(0, t, some)
+                of_bias += pick(means, first + at) * pick(dots, at)
+    return of_bias
