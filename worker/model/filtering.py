@@ -76,7 +76,7 @@ def filter_events(
     blocks = (F + LANES - 1) // LANES
     width = blocks * LANES
     size = width * width
-    listed = pairs * few_of < F * (F - 1) // 2 or least_fields > F
+    listed = K == 0 or least_fields > F or pairs * few_of < F * (F - 1) // 2
     e = np.zeros(width * padded, np.float32)  # by number among the fields present: the sum of its vectors
     d = np.zeros(width * padded, np.float32)  # df/de_i = sum_j r_ij e_j
     dd = np.zeros(width, np.float32)  # |d_i|^2
@@ -156,7 +156,7 @@ def filter_events(
         some, compact = (active + LANES - 1) // LANES, size if active < F else 0
         f_of_set = f = variance = zero
         at_once = not listed
-        for again in range(2 if full and pairs < F * (F - 1) // 2 else 1):
+        for again in range(2 if full and (listed or pairs < F * (F - 1) // 2) else 1):
             if again:
                 at_once = True
                 swap_pairs(hidden, hidden_means, hidden_precisions, means, precisions)
