@@ -66,6 +66,7 @@ def compile_all() -> None:
     sample(state.model, entries, state.model.gather(entries.keys), 0, logistic=True)
     _merge(timestamps)
     _bound(timestamps)
+    _choose_pairs(timestamps)
     _learn_linear(timestamps)
     _learn_packed()
     for partitioner in ("murmur2", "crc32"):
@@ -108,6 +109,15 @@ def _bound(timestamps: NDArray[np.int64]) -> None:
         if state.model.shared is not None:
             state.model.shared.merged.has(state.model.shared.merged.all().keys)
         state.model.recall()
+
+
+def _choose_pairs(timestamps: NDArray[np.int64]) -> None:
+    """Learn events of so many fields that pairs can be dropped."""
+    features = {name: Feature(field="item") for name in "abcdefghijkl"} | {"user": Feature()}
+    learning = _EVERY_KIND.model_copy(update={"features": features, "model": Model(merge=False, pairs="auto")})
+    state = ShardState.fresh(0, learning)
+    Pipeline(learning).learn(state, _events(item="i1"), timestamps, _EVENTS)
+    state.digest()
 
 
 def _learn_linear(timestamps: NDArray[np.int64]) -> None:

@@ -8,7 +8,7 @@ from numba.core.dispatcher import Dispatcher
 
 from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
 from worker import warm
-from worker.config import Learning
+from worker.config import Feature, Learning
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
@@ -20,9 +20,18 @@ from worker.snapshot.state import ShardState
 from worker.stream.contributions import folding_of
 from worker.stream.merging import recall
 
+
+def many_fields() -> Learning:
+    """So many that pairs are taken all at once, and can be dropped."""
+    few = learning_of(pairs="auto")
+    features = few.features | {f"f{number}": Feature(field="item") for number in range(12)}
+    return few.model_copy(update={"features": features})
+
+
 LEARNINGS = (
     learning_of(), learning_of(kind="sgd"), learning_of(kind="sgd", loss="squared"), learning_of(kind="ftrl"),
     learning_of(merge=True), learning_of(merge=True, half_life="1h"),
+    many_fields(),
     learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
 )  # fmt: skip
 

@@ -105,17 +105,18 @@ class Gaussian:
         keys = batch.entries.keys
         rows = np.empty(len(keys), np.int32)
         parts = [Scores(predictions=_NO_NUMBERS, variances=_NO_NUMBERS)]
-        for events, first_new in self.room.portions(batch, rows):
-            part = batch[events]
-            if self.shared is not None:
-                self._recall(self.shared, first_new)
-                if self.clock.runs:
-                    of_part = slice(part.entries.starts[0], part.entries.starts[-1])
-                    self._freshen(self.shared, keys[of_part], rows[of_part])
-            parameters, seen = self.table.parameters, self.table.seen
-            for piece in self.pairs.pieces(events):
-                some = batch[piece]
-                parts.append(self._run(some.entries, rows, parameters, seen, len(some), learn=True, of=some))
+        with self.pairs.learning():
+            for events, first_new in self.room.portions(batch, rows):
+                part = batch[events]
+                if self.shared is not None:
+                    self._recall(self.shared, first_new)
+                    if self.clock.runs:
+                        of_part = slice(part.entries.starts[0], part.entries.starts[-1])
+                        self._freshen(self.shared, keys[of_part], rows[of_part])
+                parameters, seen = self.table.parameters, self.table.seen
+                for piece in self.pairs.pieces(events):
+                    some = batch[piece]
+                    parts.append(self._run(some.entries, rows, parameters, seen, len(some), learn=True, of=some))
         return Scores(
             predictions=np.concatenate([part.predictions for part in parts]),
             variances=np.concatenate([part.variances for part in parts]),
@@ -277,7 +278,7 @@ class Gaussian:
             np.float32(1.0 / self.settings.noise_variance), predictions, variances,
         )  # fmt: skip
         if learn:
-            pairs.note(n, evidence)
+            pairs.note(n)
         return Scores(predictions=predictions, variances=variances)
 
 

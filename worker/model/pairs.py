@@ -1,6 +1,7 @@
 """Which pairs of fields take part in a Gaussian's logit: all of them, or some."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import numpy as np
@@ -50,6 +51,10 @@ class Pairs:
         some = self.matrix()
         return np.where(some, means, np.float32(0)), np.where(some, precisions, np.float32(np.inf))
 
+    def learning(self) -> AbstractContextManager[None]:
+        """Have at hand, while events are learned, what `pieces`, `sampled`, `evidence` and `note` need."""
+        return nullcontext()
+
     def pieces(self, events: slice) -> Iterator[slice]:
         """Cut events that are about to be learned wherever other pairs may take part after them."""
         yield events
@@ -59,11 +64,11 @@ class Pairs:
         return NO_EVENTS
 
     def evidence(self) -> NDArray[np.float32]:
-        """Give the sums to which sampled events are added (`filtering`)."""
+        """Give the sums to which sampled events are to be added (`filtering`)."""
         return NO_EVIDENCE
 
-    def note(self, n: int, evidence: NDArray[np.float32]) -> None:
-        """Take in that n events were learned, and the sums after them."""
+    def note(self, n: int) -> None:
+        """Take in that n events were learned."""
 
     def left_out(self) -> str:
         """Give the pairs that were dropped, and may be taken up again, as hexadecimal digits; empty where none can."""

@@ -26,6 +26,8 @@ nothing, and one that shows its worth late would be lost. So of events with up t
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -62,6 +64,15 @@ def _fewest(fields: int) -> int:
     return fields - 1 + max(fields, _LEAST)
 
 
+@dataclass(kw_only=True)
+class _Held:
+    """What the cells say."""
+
+    count: int  # of the events learned
+    in_force: NDArray[np.bool_]  # [P]
+    evidence: NDArray[np.float32]  # [2, HEAD + 2 P] up to the last decision that judged, and since
+
+
 class Selection(Pairs):
     """Pairs of fields, and what their shard knows of their worth; all of it lies in the shard's cells.
 
@@ -73,6 +84,7 @@ class Selection(Pairs):
     def __init__(self, fields: int, cells: Cells) -> None:
         super().__init__(fields)
         self._cells = cells
+        self._held: _Held | None = None
         pairs = len(self.left)
         self._marks = slice(1, 1 + -(-pairs // _BITS))
         self._sums = slice(self._marks.stop, None)
@@ -81,13 +93,21 @@ class Selection(Pairs):
     @property
     def count(self) -> int:
         """Count the events that were learned."""
-        return int(self._cells.region(REGION)[0])
+        return self._read().count if self._held is None else self._held.count
 
     def in_force(self) -> NDArray[np.bool_]:
         """Tell of every pair, in the order of the upper triangle, whether it takes part now."""
-        words = self._cells.region(REGION)[self._marks]
-        dropped = np.unpackbits(np.ascontiguousarray(words, "<u8").view(np.uint8), bitorder="little")
-        return np.asarray(dropped[: len(self.left)] == 0)
+        return self._read().in_force if self._held is None else self._held.in_force
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Have at hand what the cells say while events are learned, a few at a time; write it there afterwards."""
+        held = self._held = self._read()
+        try:
+            yield
+        finally:
+            self._held = None
+            self._write(held)
 
     def pieces(self, events: slice) -> Iterator[slice]:
         """Cut events that are about to be learned where it is decided which pairs take part after them."""
@@ -103,29 +123,37 @@ class Selection(Pairs):
         return np.asarray(_sample(self.count, n, _OFTEN if often else _SELDOM))
 
     def evidence(self) -> NDArray[np.float32]:
-        """Copy the sums since the last decision that judged."""
-        return np.asarray(self._evidence()[1])
+        """Give the sums since the last decision that judged, to which sampled events are to be added."""
+        return np.asarray(self._now().evidence[1])
 
-    def note(self, n: int, evidence: NDArray[np.float32]) -> None:
-        """Take in that n events were learned, and the sums after them; where it is time to, decide."""
-        both, in_force, count = self._evidence(), self.in_force(), self.count + n
-        both[1] = evidence
-        if count % EVERY == 0:
-            in_force = self._decide(both, in_force)
-        bits = np.packbits(~in_force, bitorder="little")
-        marks = np.zeros(8 * (self._marks.stop - self._marks.start), np.uint8)
-        marks[: len(bits)] = bits
-        self._write(np.concatenate([np.array([count], np.uint64), marks.view("<u8"), both.ravel().view(np.uint64)]))
+    def note(self, n: int) -> None:
+        """Take in that n events were learned; where it is time to, decide."""
+        held = self._now()
+        held.count += n
+        if held.count % EVERY == 0:
+            held.in_force = self._decide(held.evidence, held.in_force)
 
     def left_out(self) -> str:
         """Give the dropped pairs: 16 hexadecimal digits for each 64 pairs of the upper triangle, first its last one."""
         return "".join(f"{word:016x}" for word in self._cells.region(REGION)[self._marks].tolist())
 
-    def _evidence(self) -> NDArray[np.float32]:
-        """Copy the sums [2, HEAD + 2 P]: up to the last decision that judged, and since."""
-        return self._cells.region(REGION)[self._sums].copy().view(np.float32).reshape(2, -1)
+    def _now(self) -> "_Held":
+        if self._held is None:
+            raise ValueError("events are learned within `learning`")
+        return self._held
 
-    def _write(self, words: NDArray[np.uint64]) -> None:
+    def _read(self) -> "_Held":
+        words = self._cells.region(REGION)
+        marks = np.unpackbits(np.ascontiguousarray(words[self._marks], "<u8").view(np.uint8), bitorder="little")
+        evidence = words[self._sums].copy().view(np.float32).reshape(2, -1)
+        return _Held(count=int(words[0]), in_force=marks[: len(self.left)] == 0, evidence=evidence)
+
+    def _write(self, held: "_Held") -> None:
+        bits = np.packbits(~held.in_force, bitorder="little")
+        marks = np.zeros(8 * (self._marks.stop - self._marks.start), np.uint8)
+        marks[: len(bits)] = bits
+        count, sums = np.array([held.count], np.uint64), held.evidence.ravel().view(np.uint64)
+        words = np.concatenate([count, marks.view("<u8"), sums])
         changed = np.flatnonzero(words != self._cells.region(REGION))
         self._cells.put(Words(places=changed + self._cells.starts[REGION], values=words[changed]))
 
