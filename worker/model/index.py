@@ -84,16 +84,17 @@ def leave(key: np.uint64, keys: NDArray[np.uint64], slots: NDArray[np.uint32]) -
 @njit(cache=True, nogil=True)
 def fill(keys: NDArray[np.uint64], size: int, slots: NDArray[np.uint32]) -> None:
     """Enter the first so many rows into empty slots."""
+    address = slots.ctypes.data
     for row in range(size):
         if row + 16 < size:
-            expect(keys[row + 16], slots)
+            expect(keys[row + 16], slots, address)
         enter(find(keys[row], keys, slots), keys[row], row, slots)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def expect(key: np.uint64, slots: NDArray[np.uint32]) -> None:
-    """Have the slot fetched where the search for a key will begin."""
-    prefetch(slots, _home(key, slots))
+def expect(key: np.uint64, slots: NDArray[np.uint32], address: int) -> None:
+    """Have the slot fetched where the search for a key will begin; `address` is where the slots are."""
+    prefetch(address + np.int64(_home(key, slots)) * 4)
 
 
 @njit(cache=True, nogil=True, inline="always")

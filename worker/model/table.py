@@ -418,19 +418,21 @@ def _tick(row, as_of):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _look_ahead(number, end, wanted, keys, parameters, seen, flags, slots):
-    """Ask for what resolving a later entry will read, and learning after it: the slot, a bit later the row."""
+def _look_ahead(number, end, wanted, slots, slots_at, keys_at, flags_at, seen_at, parameters_at, row_bytes):
+    """Ask for what resolving a later entry will read, and learning after it: the slot, a bit later the row.
+
+    What ends in `_at` is the address of an array.
+    """
     if number + 2 * _AHEAD < end:
-        expect(wanted[number + 2 * _AHEAD], slots)
+        expect(wanted[number + 2 * _AHEAD], slots, slots_at)
     if number + _AHEAD < end:
-        row = likely(wanted[number + _AHEAD], slots)
+        row = np.int64(likely(wanted[number + _AHEAD], slots))
         if row != MISSING:
-            width = parameters.shape[1]
-            prefetch(keys, row)
-            prefetch(flags, row)
-            prefetch(seen, row)
-            prefetch(parameters, row * width)
-            prefetch(parameters, row * width + width - 1)
+            prefetch(keys_at + row * 8)
+            prefetch(flags_at + row)
+            prefetch(seen_at + row * 8)
+            prefetch(parameters_at + row * row_bytes)
+            prefetch(parameters_at + (row + 1) * row_bytes - 4)
 
 
 @njit(cache=True, nogil=True)
@@ -454,6 +456,8 @@ def _touch(
 ):  # fmt: skip
     """Resolve the entries of events from number `done` on, until all are, or one finds no room."""
     why, added_shared, room_rows, end = DONE, 0, room_rows + size, starts[last * fields]
+    slots_at, keys_at, flags_at, seen_at = slots.ctypes.data, keys.ctypes.data, flags.ctypes.data, seen.ctypes.data
+    parameters_at, row_bytes = parameters.ctypes.data, 4 * parameters.shape[1]
     while done < last:
         lo, hi = starts[done * fields], starts[(done + 1) * fields]
         if touched_size + hi - lo > len(touched):
@@ -469,7 +473,7 @@ def _touch(
                 why = NO_ROOM
                 break
         for a in range(lo, hi):
-            _look_ahead(a, end, wanted, keys, parameters, seen, flags, slots)
+            _look_ahead(a, end, wanted, slots, slots_at, keys_at, flags_at, seen_at, parameters_at, row_bytes)
             key = wanted[a]
             slot = find(key, keys, slots)
             row = row_at(slot, slots)
