@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from worker.config import Feature, Learning
 from worker.errors import IncompatibleDataError
 from worker.events.arrays import floats, integers, lists, present, spread, texts, whole
-from worker.events.assemble import cross, distinct, interleave, routes
+from worker.events.assemble import cross, distinct, interleave, routes, starts_of
 from worker.events.hashing import hash_integers, hash_texts, key_of, seed_of
 from worker.events.numeric import bucketed, scaled
 from worker.events.partition import hashes_of
@@ -133,7 +133,7 @@ class Features:
             else:
                 keys = np.full(len(numbers), key_of(name))
                 values = scaled(feature, numbers)
-        return keys, values, np.concatenate([np.zeros(1, np.int64), np.cumsum(given)])
+        return keys, values, starts_of(given)
 
 
 def _keys(name: str, array: pa.Array, seed: np.uint64) -> NDArray[np.uint64]:

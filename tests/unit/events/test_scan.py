@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.events.test_parse import COLUMNS, anything, damaged, records
+from tests.unit.events.test_parse import COLUMNS, anything, records
 from worker.events.record import parse
 from worker.events.rejects import RejectError
 from worker.events.scanned import Scanner, join
@@ -115,11 +115,11 @@ def test_every_byte_of_a_usual_record_counts(record):
 
 
 @settings(max_examples=300)
-@given(st.lists(records() | damaged(), min_size=1, max_size=4))
+@given(st.lists(records(), min_size=1, max_size=4))
 def test_plain_is_what_most_of_the_accepted_are(batch):
     # Given records that the reference accepts, and that have no second key, escaped key or number beyond what is known
     for number, record in enumerate(batch):
-        if _reference(record) is None or b"\\u0075ser" in record or record.count(b'"') > 60:
+        if _reference(record) is None or b"\\u0075" in record or record.count(b'"') > 60:
             continue
         try:
             pairs: list[tuple[str, object]] = json.loads(record, object_pairs_hook=list)
