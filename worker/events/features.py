@@ -53,10 +53,11 @@ class _Fields:
 
     def mark(self, shared: NDArray[np.bool_]) -> None:
         """Set the bit that tells the rows of shared fields [fields] from local ones."""
-        self.keys = [
-            keys | SHARED if shared[field] else keys & ~SHARED
-            for field, keys in zip(self._order, self.keys, strict=True)
-        ]
+        for field, keys in zip(self._order, self.keys, strict=True):
+            if shared[field]:
+                np.bitwise_or(keys, SHARED, out=keys)
+            else:
+                np.bitwise_and(keys, ~SHARED, out=keys)
 
 
 class Features:
