@@ -38,7 +38,7 @@ LEARNING = Learning(features={name: Feature() for name in ("user", "item", "hour
 _BATCH = 10_000
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("user", "item", "hour", "device", "slot")]
-    + [(name, pa.int64()) for name in ("label", "time")]
+    + [(name, pa.float64()) for name in ("label", "time")]
 )
 NOW = 2_000_000_000_000  # record timestamps after every event: none is from the future
 

@@ -110,6 +110,8 @@ def _scan() -> None:
             spoilt[at : at + int(rng.integers(3))] = rng.choice(_JUNK)
         batch.append(bytes(spoilt))
         scanner.scan(join(batch[-1:]), np.array([len(batch[-1])]))
+    # the last one goes on, as far as it goes, like the one before, which goes on past the padding
+    batch += [b'{"user":1\n' + b" " * 40 + b',"item":2}', b'{"user":1']
     scanner.scan(join(batch), np.array([len(one) for one in batch]))
 
 
