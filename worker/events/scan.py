@@ -4,8 +4,7 @@ A record is plain where this kernel can tell what it means: an object in strict 
 of them that is read there twice, values of the kinds that their columns accept, numbers whose nearest double is known,
 and no nesting beyond a limit. Whatever is not goes on to the reference, which also knows the reason if it is no event.
 
-What stands between two values (comma, key, colon, whitespace) is mostly what stood there in the record before. Each
-such text is a link; which link follows which is remembered, and compared first, eight bytes at a time.
+What stands between two values is guessed (`links`), and compared eight bytes at a time.
 """
 
 import numpy as np
@@ -13,15 +12,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.events.decimals import is_category, nearest, number
+from worker.events.links import AT, COLUMN, NEXT, NONE, SIZE, START, find, no_links
 from worker.events.skip import (
     CLOSE_LIST,
-    CLOSE_OBJECT,
-    COLON,
     COMMA,
     MINUS,
     NINE,
     OPEN_LIST,
-    OPEN_OBJECT,
     QUOTE,
     SPACE,
     UNKNOWN,
@@ -41,11 +38,6 @@ LENGTH = np.uint64(0x7FFFFFFF)
 ESCAPED = np.uint64(1 << 31)
 BEGIN = np.uint64(32)
 
-_SLOTS = 512  # of links that are remembered, a power of two
-_PROBES = 16
-_AT, _SIZE, _COLUMN, _NEXT = range(4)  # of a link: where its text was seen, the column that it leads to, what followed
-_START, _PASSING = _SLOTS, _SLOTS + 1  # the link before the first; one that there is no slot for
-_NONE = -1
 _LOWER_N = 0x6E
 _LARGEST, _LOWEST = np.uint64(2**63 - 1), np.uint64(2**63)
 _NOTHING = np.uint64(0)
@@ -78,9 +70,8 @@ def scan(
     plain = np.empty(len(lengths), np.int64)
     tokens = np.empty((len(lengths), len(kinds)), np.uint64)
     numbers = tokens.view(np.float64)
-    read_in = np.full(len(kinds), _NONE, np.int64)  # the record that a column was read in last
-    links = np.zeros((_SLOTS + 2, 4), np.int64)
-    links[:, _NEXT] = _NONE
+    read_in = np.full(len(kinds), NONE, np.int64)  # the record that a column was read in last
+    links = no_links()
     row = _scan(data, lengths, names, offsets, kinds, elements, plain, tokens, numbers, read_in, links)
     return plain[:row], tokens[:row]
 
@@ -101,22 +92,22 @@ def _scan(
 ) -> int:
     row, used, begin = 0, 0, 0
     for record in range(len(lengths)):
-        i, end, kept = begin, begin + lengths[record], used
+        i, end = begin, begin + lengths[record]
         begin = end + 1
-        link = _START
+        link = START
         for column in range(len(kinds)):
             tokens[row, column] = MISSING
         while i >= 0:
-            guess = links[link, _NEXT]
-            after = i + links[guess, _SIZE]
+            guess = links[link, NEXT]
+            after = i + links[guess, SIZE]
             # If there is more whitespace than there was, the text is another one that begins alike.
-            if guess >= 0 and after < end and same(data, i, links[guess, _AT], after - i) and data[after] > SPACE:
+            if guess >= 0 and after < end and same(data, i, links[guess, AT], after - i) and data[after] > SPACE:
                 link, i = guess, after
             else:
-                link, i = _find(data, i, end, links, link, names, offsets)
-                if link == _NONE:
+                link, i = find(data, i, end, links, link, names, offsets)
+                if link == NONE:
                     break
-            column = links[link, _COLUMN]
+            column = links[link, COLUMN]
             if column < 0:
                 i = after_value(data, i, end)
             elif read_in[column] == record:
@@ -127,85 +118,7 @@ def _scan(
         if i == end:
             plain[row] = record
             row += 1
-        else:
-            used = kept
     return row
-
-
-@leaf
-def _find(
-    data: NDArray[np.uint8],
-    i: int,
-    end: int,
-    links: NDArray[np.int64],
-    link: int,
-    names: NDArray[np.uint8],
-    offsets: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Go from the end of a value, at i, to the next, by what is there.
-
-    Returns:
-        the link, and where the value begins; NONE and `end` where the record ends well, NONE and UNKNOWN where not.
-    """
-    j = after_space(data, i, end)
-    if data[j] == CLOSE_OBJECT and link != _START:
-        return _NONE, end if after_space(data, j + 1, end) == end else UNKNOWN
-    if data[j] != (OPEN_OBJECT if link == _START else COMMA):
-        return _NONE, UNKNOWN
-    key, key_end, j = _key(data, j + 1, end)
-    if j < 0:
-        return _NONE, UNKNOWN
-    found = _slot(data, i, j - i, links)
-    if links[found, _SIZE] == 0:
-        links[found, _COLUMN] = _column(data, key, key_end, names, offsets)
-    if found != _PASSING:
-        links[found, _AT], links[found, _SIZE] = i, j - i
-        links[link, _NEXT] = found
-    return found, j
-
-
-@leaf
-def _key(data: NDArray[np.uint8], i: int, end: int) -> tuple[int, int, int]:
-    """Pass over a key to its value: where the key begins and ends, and the value begins, UNKNOWN where it is no key."""
-    key = after_space(data, i, end) + 1
-    if data[key - 1] != QUOTE:
-        return key, key, UNKNOWN
-    key_end, escaped = string_end(data, key)
-    if key_end < 0 or escaped:
-        return key, key, UNKNOWN
-    j = after_space(data, key_end + 1, end)
-    return key, key_end, after_space(data, j + 1, end) if data[j] == COLON else UNKNOWN
-
-
-@leaf
-def _slot(data: NDArray[np.uint8], i: int, size: int, links: NDArray[np.int64]) -> int:
-    """Find the slot of the link data[i:i + size], a free one that it may take, or PASSING where there is none.
-
-    No link ever gives way to another: what was remembered to follow is `{` and a key at the start, a comma and a key
-    elsewhere, and has to stay so.
-    """
-    slot = size
-    for k in range(i, i + size):
-        slot = (slot * 31 + data[k]) & (_SLOTS - 1)
-    for _ in range(_PROBES):
-        if links[slot, _SIZE] == 0 or (links[slot, _SIZE] == size and same(data, i, links[slot, _AT], size)):
-            return slot
-        slot = (slot + 1) & (_SLOTS - 1)
-    return _PASSING
-
-
-@leaf
-def _column(data: NDArray[np.uint8], begin: int, end: int, names: NDArray[np.uint8], offsets: NDArray[np.int64]) -> int:
-    """Find the column with the name data[begin:end]; NONE where no column has it."""
-    for column in range(len(offsets) - 1):
-        first = offsets[column]
-        if offsets[column + 1] - first == end - begin:
-            k = 0
-            while k < end - begin and data[begin + k] == names[first + k]:
-                k += 1
-            if k == end - begin:
-                return column
-    return _NONE
 
 
 @hot
