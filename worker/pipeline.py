@@ -73,7 +73,7 @@ class Pipeline:
             next_offset: the offset after the last of them.
         """
         for batch in prepared.batches:
-            scores = state.model.learn(batch)  # predicts each event before it learns from it
+            scores = state.model.learn(state.standardiser.take(batch))  # predicts each event before it learns from it
             state.progress.add(scores.predictions, batch.labels, batch.weights)
             if len(batch):
                 latest = int(batch.times.max())

@@ -7,6 +7,7 @@ from worker.model.ftrl import Ftrl, FtrlSettings
 from worker.model.gaussian import Gaussian, Settings
 from worker.model.learner import Learner
 from worker.model.sgd import Sgd
+from worker.model.standardising import WORDS, Standardiser
 from worker.model.table import Prior
 
 
@@ -44,6 +45,16 @@ def learner_of(learning: Learning, *, reserve: bool = True) -> Learner:
     )
 
 
-def cells_of(_: Learning) -> Cells:
+def cells_of(learning: Learning) -> Cells:
     """Make what a shard remembers beside its rows."""
-    return Cells({})
+    regions = {}
+    if learning.standardised:
+        regions["numbers"] = WORDS * len(learning.standardised)
+    return Cells(regions)
+
+
+def standardiser_of(learning: Learning, cells: Cells) -> Standardiser:
+    """Make what puts numbers on one scale, by what the cells of a shard remember of them."""
+    names = list(learning.features)
+    fields = [1 + names.index(name) for name in learning.standardised]  # the bias comes first
+    return Standardiser(cells, fields, [learning.features[name].clip for name in learning.standardised])

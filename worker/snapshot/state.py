@@ -9,8 +9,9 @@ from worker.config import Learning
 from worker.model.cells import Cells
 from worker.model.learner import Learner
 from worker.model.ledger import Contribution
+from worker.model.standardising import Standardiser
 from worker.quality.progress import Progress
-from worker.snapshot.kinds import cells_of, learner_of
+from worker.snapshot.kinds import cells_of, learner_of, standardiser_of
 from worker.snapshot.manifest import Base, Peer
 
 
@@ -47,7 +48,8 @@ class ShardState:
     shard: int
     model: Learner
     progress: Progress
-    cells: Cells = field(default_factory=lambda: Cells({}))  # what it remembers beside rows
+    cells: Cells  # what it remembers beside rows
+    standardiser: Standardiser  # of the numbers that events hold, by what is in the cells
     rejected: Counter[str] = field(default_factory=Counter)
     watermark: int | None = None  # latest event time, milliseconds since 1970
     next_offset: int = 0  # of the event topic
@@ -63,7 +65,9 @@ class ShardState:
     def fresh(cls, shard: int, learning: Learning, *, reserve: bool = True) -> "ShardState":
         """Give the state before any event; with room for all rows of a bounded model at once, unless told otherwise."""
         progress, model = Progress(logistic=learning.model.loss == "logistic"), learner_of(learning, reserve=reserve)
-        return cls(shard=shard, model=model, progress=progress, cells=cells_of(learning))
+        cells = cells_of(learning)
+        standardiser = standardiser_of(learning, cells)
+        return cls(shard=shard, model=model, progress=progress, cells=cells, standardiser=standardiser)
 
     def view(self) -> str:
         """Digest what all shards are known to have added to shared rows: 16 hexadecimal digits, empty if none share."""
