@@ -25,7 +25,7 @@ LEARNINGS = (
     learning_of(merge=True), learning_of(merge=True, half_life="1h"),
     learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
     Learning(
-        features={"item": Feature()} | {name: Feature(kind="numeric", field="time", transform=name)
+        features={"user": Feature(), "item": Feature()} | {name: Feature(kind="numeric", field="time", transform=name)
                                         for name in ("identity", "log")},
         model=learning_of().model,
     ),
