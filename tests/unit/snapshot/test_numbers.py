@@ -167,7 +167,7 @@ def test_many_skewed_numbers_do_not_make_the_machine_diverge():
         ]
     )
     assert writer.state.model.unstable == 0
-    assert writer.state.progress.loss < 0.65  # that of the best constant is 0.65
+    assert writer.state.progress.loss < 0.6
 
 
 def test_without_numbers_that_are_standardised_a_shard_remembers_nothing():
