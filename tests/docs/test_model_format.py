@@ -3,6 +3,7 @@
 import json
 import re
 from copy import deepcopy
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -230,9 +231,12 @@ def test_a_shared_row_is_what_the_page_says_that_it_is() -> None:
         assert rows.parameters[place[entry["key"]]].tolist() == np.array(expected, np.float32).tolist()
         checked += 1
     assert checked == 4, "the bias, the price and two items"
-    assert len(entries) - checked == 6, "of four fields"
+    # Of four fields, in their order; nothing is known yet of pairs with the price, which has no scale so far
     keys = [int(mix(np.uint64(number + 1)) | SHARED) for number in range(6)]
-    assert {entry["key"] for entry in entries} - place.keys() == set(keys)
+    pairs = [
+        number for number, pair in enumerate(combinations(("bias", "user", "item", "price"), 2)) if "price" not in pair
+    ]
+    assert {entry["key"] for entry in entries} - place.keys() == {keys[number] for number in pairs}
 
 
 def test_without_factors_there_is_no_column_of_them() -> None:
