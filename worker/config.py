@@ -83,7 +83,7 @@ class Feature(Section):
         "auto", description="a number's running median and spread are its shift and scale: auto is unless one is given"
     )
     clip: float = Field(
-        5.0, gt=0, description="a standardised number lies no further from 0: absurd ones count as that"
+        5.0, gt=0, le=1_000_000, description="a standardised number lies no further from 0: absurd ones count as that"
     )
     edges: tuple[float, ...] = Field((), description="where one bucket ends and the next begins, rising")
     max_values: int = Field(64, gt=0, le=65_536, description="a multi-valued field longer than this is rejected")

@@ -410,14 +410,14 @@ def _pass(
         h = weight * precision
         g = weight * (p - labels[n]) if logistic else h * (p - labels[n])
         step = g / (one + h * variance)
-        if logistic and abs(step) * variance > abs(f) + _FURTHEST:
-            step = np.copysign((abs(f) + _FURTHEST) / variance, step)
         # Not a number fails all. No mean moves by more than |step| sqrt(variance / precision), so none overflows.
         if not (abs(f) < _LARGEST_LOGIT and variance < _LARGEST_VARIANCE and abs(step) < _LARGEST_LOGIT):
             unstable += 1
             continue
         if weight == zero:
             continue
+        if logistic and abs(step) * variance > abs(f) + _FURTHEST:
+            step = np.copysign((abs(f) + _FURTHEST) / variance, step)
         for s in range(active):
             i = present[s]
             for a in range(starts[n * F + i], starts[n * F + i + 1]):
