@@ -191,6 +191,7 @@ def _told(shown: "Shown") -> str:
         ),
         ("events", f"{state.events:,}, and {state.unstable:,} too unstable to learn from"),
         ("rejected", f"{sum(state.rejected.values()):,}" + (f": {rejected}" if rejected else "")),
+        ("skipped", ", ".join(f"{reason} {count:,}" for reason, count in state.skipped.items()) or "none"),
         ("quality", f"{quality}, each event predicted before it was learned"),
         ("event time", "up to " + as_text(manifest.watermark) if manifest.watermark is not None else "none"),
         ("rows", f"{state.rows:,}"),
