@@ -152,6 +152,7 @@ def _listed(kept: "Kept") -> dict[str, Any]:
         "rows": last.state.rows if last else 0,
         "events": last.state.events if last else 0,
         "rejected": last.state.rejected if last else {},
+        "skipped": last.state.skipped if last else {},
         "bytes": sum(part.bytes for part in last.records) if last else 0,
         "next_offset": last.input.next_offset if last else None,
     }
