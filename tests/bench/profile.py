@@ -53,7 +53,12 @@ class _Shard:
         self.added: Folding | None = None  # by its last version
         self._assembler = Assembler(LEARNING.model.name, number)
         self._writing = Writing(
-            learning=LEARNING, group="bench", record_limit_bytes=1_048_588, keep_bases=2, base_part_bytes=33_554_432
+            learning=LEARNING,
+            group="bench",
+            record_limit_bytes=1_048_588,
+            keep_bases=2,
+            base_part_bytes=33_554_432,
+            base_after_bytes=33_554_432,
         )
         self._offset = 0
 
