@@ -334,6 +334,12 @@ class Snapshots(Section):
         "find what a shard knew of the others, and goes on with what they have added by now",
     )
     base_part_bytes: int = Field(33_554_432, ge=65_536, description="the most of a base that one commit carries")
+    base_after_bytes: int = Field(
+        33_554_432,
+        ge=0,
+        description="so much is published of a shard, and as much as a base takes, before another base begins: what a "
+        "restore reads beside a base, a fraction of a second",
+    )
 
 
 class DeadLetter(Section):

@@ -14,6 +14,7 @@ from worker.events.pack import write
 from worker.events.partition import partition_of
 from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
+from worker.model.index import distinct
 from worker.model.ledger import Ledger
 from worker.model.sampling import sample
 from worker.model.table import Table
@@ -89,7 +90,7 @@ def _merge(timestamps: NDArray[np.int64]) -> None:
     grown = Ledger(read.amounts.shape[1], capacity=1)
     grown.add(read)
     grown.add(replace(read, tick=TICKS))  # a half-life later
-    state.model.renew(shared.merged.all().keys)
+    state.model.renew(distinct(np.concatenate([read.keys, shared.merged.all().keys])))
     state.digest()
 
 

@@ -148,9 +148,9 @@ class Gaussian:
         self.table.parameters[rows[stale]] = shared.values(keys[stale])
         self.table.as_of[rows[stale]] = shared.tick
 
-    def boundary(self) -> tuple[Rows, Contribution | None]:
+    def boundary(self, touched: Rows | None = None) -> tuple[Rows, Contribution | None]:
         """Tell what was learned since the table was last settled: local rows, and what was added to shared ones."""
-        touched = self.table.touched()
+        touched = self.table.touched() if touched is None else touched
         if self.shared is None:
             return touched, None
         of_all = (touched.keys & SHARED) != 0

@@ -91,9 +91,9 @@ class Linear(ABC):
         """Copy the parameters of each key, [len(keys), columns]."""
         return self.table.gather(keys)
 
-    def boundary(self) -> tuple[Rows, Contribution | None]:
+    def boundary(self, touched: Rows | None = None) -> tuple[Rows, Contribution | None]:
         """Tell what was learned since the table was last settled: rows; nothing is shared."""
-        return self.table.touched(), None
+        return self.table.touched() if touched is None else touched, None
 
     def take_over(self, contribution: Contribution) -> tuple[Rows, Contribution]:
         """Refuse: there is nothing that shards could add up.
