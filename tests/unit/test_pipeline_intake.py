@@ -219,7 +219,7 @@ def test_which_negatives_are_kept_is_not_guessed_where_nobody_says_where_records
 
 @pytest.fixture
 def bases_early(monkeypatch):
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
 
 
 @pytest.mark.usefixtures("bases_early")
