@@ -68,6 +68,7 @@ def compile_all() -> None:
     _merge(timestamps)
     _bound(timestamps)
     _learn_linear(timestamps)
+    _take_in(timestamps)
     _learn_packed()
     for partitioner in ("murmur2", "crc32"):
         partition_of(table["user"], 4, partitioner)
@@ -121,6 +122,15 @@ def _learn_linear(timestamps: NDArray[np.int64]) -> None:
         state.digest()
         table = Decoder(learning, labelled=False).decode(_events(item="i1"), timestamps).table
         state.model.predict(Features(learning).encode(table))
+
+
+def _take_in(timestamps: NDArray[np.int64]) -> None:
+    """Do what is done where events have ids, and not all negatives are learned."""
+    intake = Events(id="item", duplicate_window=1, keep_negatives=0.5)
+    learning = _EVERY_KIND.model_copy(update={"events": intake})
+    pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
+    for item in ("i1", "i2", 1):
+        pipeline.learn(state, _events(item=item), timestamps, _EVENTS)
 
 
 def _learn_packed() -> None:
