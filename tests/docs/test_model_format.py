@@ -37,14 +37,19 @@ def versions(count: int, learning: Learning = LEARNING) -> list[list[Record]]:
     """Learn a little and publish it, version after version, as a worker does."""
     state, pipeline = ShardState.fresh(3, learning), Pipeline(learning)
     writing = Writing(
-        learning=learning, group="headrace", record_limit_bytes=1_048_588, keep_bases=2, base_part_bytes=65_536
+        learning=learning,
+        group="headrace",
+        record_limit_bytes=1_048_588,
+        keep_bases=2,
+        base_part_bytes=65_536,
+        base_after_bytes=1_048_576,
     )
     other = ShardState.fresh(4, learning)
     pipeline.learn(other, [EVENT % 7], np.array([NOW]), 1)
     contribution = other.model.boundary()[1]
     published = []
     for number in range(count):
-        state.bytes_since_base = 100_000_000 if number else 0  # so that every version but the first carries a base
+        state.bytes_since_base = 10_000_000 if number else 0  # so that every version but the first carries a base
         pipeline.learn(state, [EVENT % number, b"not JSON"], np.array([NOW, NOW]), 2 * number + 2)
         foldings = []
         if contribution is not None:  # as if the other shard published the same with each of its versions
@@ -244,7 +249,12 @@ def test_without_factors_there_is_no_column_of_them() -> None:
     state = ShardState.fresh(0, learning)
     Pipeline(learning).learn(state, [EVENT % 1], np.array([NOW]), 1)
     writing = Writing(
-        learning=learning, group="headrace", record_limit_bytes=1_048_588, keep_bases=2, base_part_bytes=65_536
+        learning=learning,
+        group="headrace",
+        record_limit_bytes=1_048_588,
+        keep_bases=2,
+        base_part_bytes=65_536,
+        base_after_bytes=1_048_576,
     )
     data = next(record for record in Sealed(state, writing).data if record.kind is Kind.ROWS)
     assert "factors" not in pa.ipc.open_stream(data.value).read_all().column_names

@@ -23,6 +23,12 @@ from worker.stream.merging import recall
 LEARNINGS = (
     learning_of(), learning_of(kind="sgd"), learning_of(kind="sgd", loss="squared"), learning_of(kind="ftrl"),
     learning_of(merge=True), learning_of(merge=True, half_life="1h"),
+    Learning.model_validate(
+        {
+            "events": {"id": "item", "duplicate_window": 500, "keep_negatives": 0.5},
+            "features": {"user": {}, "item": {}}, "model": {"factors": 4, "merge": False, "label_noise": 0.1},
+        }
+    ),
     learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
     Learning(
         features={"user": Feature(), "item": Feature()} | {name: Feature(kind="numeric", field="time", transform=name)

@@ -130,10 +130,10 @@ class Features:
             if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
                 raise IncompatibleDataError(f"feature {name}: a column of {kind} where lists are expected")
             elements, offsets = lists(array)
-            keys, values, starts = distinct(_keys(name, elements, seed), present(elements), offsets, given)
+            keys, values, starts = distinct(hash_categories(name, elements, seed), present(elements), offsets, given)
             return keys, values, starts
         if feature.kind == "categorical":
-            keys = _keys(name, array, seed)[given]
+            keys = hash_categories(name, array, seed)[given]
             values = np.ones(len(keys), np.float32)
         else:
             if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
@@ -149,7 +149,7 @@ class Features:
         return keys, values, np.concatenate([np.zeros(1, np.int64), np.cumsum(given)])
 
 
-def _keys(name: str, array: pa.Array, seed: np.uint64) -> NDArray[np.uint64]:
+def hash_categories(name: str, array: pa.Array, seed: np.uint64) -> NDArray[np.uint64]:
     """Hash n categories; where the array is null the key means nothing."""
     kind = array.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -160,7 +160,7 @@ def _keys(name: str, array: pa.Array, seed: np.uint64) -> NDArray[np.uint64]:
     if pa.types.is_int64(kind):
         return np.asarray(hash_integers(integers(array), seed))
     if pa.types.is_dictionary(kind):
-        return spread(array, _keys(name, array.dictionary, seed))
+        return spread(array, hash_categories(name, array.dictionary, seed))
     if pa.types.is_integer(kind) or pa.types.is_null(kind):
         return np.asarray(hash_texts(*texts(array.cast(pa.string())), seed))
     raise IncompatibleDataError(f"feature {name}: a column of {kind} where strings, integers or booleans are expected")

@@ -59,3 +59,22 @@ class Batch:
             times=self.times[events],
             routes=self.routes,
         )
+
+    def only(self, some: NDArray[np.bool_]) -> "Batch":
+        """Take the events of a mask [n], as if there were no others."""
+        fields = self.entries.fields
+        counts = np.diff(self.entries.starts).reshape(-1, fields)
+        entries = np.repeat(some, counts.sum(axis=1))
+        return Batch(
+            entries=Entries(
+                fields=fields,
+                keys=self.entries.keys[entries],
+                values=self.entries.values[entries],
+                starts=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[some].ravel())]),
+                numbers=None if self.entries.numbers is None else self.entries.numbers[some],
+            ),
+            labels=self.labels[some],
+            weights=self.weights[some],
+            times=self.times[some],
+            routes=self.routes[entries] if self.routes is not None else None,
+        )

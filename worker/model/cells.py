@@ -52,6 +52,7 @@ class Cells:
     def __init__(self, regions: Mapping[str, int]) -> None:
         self.starts: dict[str, int] = {}
         self.sizes = dict(regions)
+        self.puts = 0  # calls of `put`: who keeps something that follows from the words makes it anew after one
         size = 0
         for name, words in regions.items():
             self.starts[name] = size
@@ -95,6 +96,7 @@ class Cells:
 
     def put(self, words: Words) -> None:
         """Set words; they count as written."""
+        self.puts += 1
         _put(words.places, words.values, *arrays(self.memory))
 
     def settle(self) -> int:

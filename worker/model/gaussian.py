@@ -16,7 +16,8 @@ where |step| variance, by which f moves to first order, is |f| + 16 at most.
 
 After Graepel et al., *Web-Scale Bayesian Click-Through Rate Prediction* (adPredictor, 2010), and Pan et al.,
 *Field-weighted Factorization Machines* (2018). Squared loss is the same with p = f, g = f - y, h = 1 / noise variance;
-a sample weight multiplies g and h. Without factors (K = 0) it is Bayesian online linear or logistic regression.
+a sample weight multiplies g and h. Where labels may be flipped, or events of one label were left out, both are those of
+`worker.model.labels`. Without factors (K = 0) it is Bayesian online linear or logistic regression.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from worker.model.arithmetic import mix, sigmoid
 from worker.model.batch import SHARED, Batch, Entries
 from worker.model.bounds import UNBOUNDED, Bounds, Room
 from worker.model.forgetting import NEVER, Clock, advance, fade_pairs, fade_row, left, tick_of
+from worker.model.labels import AS_DRAWN, Labelling, evidence
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution, Ledger
 from worker.model.shared import Shared
@@ -53,6 +55,7 @@ class Settings:
     pair_precision: float = 1.0
     logistic: bool = True
     noise_variance: float = 1.0  # of the squared loss
+    labelling: Labelling = AS_DRAWN  # of the logistic loss: what happened to labels before they are learned
     merge: bool = False  # with the other shards: what is learned of shared rows is kept as contributions too
     half_life_ms: int = 0  # of what is learned, in event time; 0 where nothing is forgotten
     bounds: Bounds = UNBOUNDED  # how large the model may become
@@ -151,9 +154,9 @@ class Gaussian:
         self.table.parameters[rows[stale]] = shared.values(keys[stale])
         self.table.as_of[rows[stale]] = shared.tick
 
-    def boundary(self) -> tuple[Rows, Contribution | None]:
+    def boundary(self, touched: Rows | None = None) -> tuple[Rows, Contribution | None]:
         """Tell what was learned since the table was last settled: local rows, and what was added to shared ones."""
-        touched = self.table.touched()
+        touched = self.table.touched() if touched is None else touched
         if self.shared is None:
             return touched, None
         of_all = (touched.keys & SHARED) != 0
@@ -272,7 +275,8 @@ class Gaussian:
             self.table.keys, self.table.as_of, self.clock.words, self.clock.tick_ms, self._pairs_as_of(),
             np.uint64(prior.seed), prior.init_deviation, prior.weight_precision, prior.factor_precision,
             self.settings.pair_precision, self.settings.logistic,
-            np.float32(1.0 / self.settings.noise_variance), predictions, variances,
+            np.float32(1.0 / self.settings.noise_variance), self.settings.labelling.flips,
+            self.settings.labelling.kept, predictions, variances,
         )  # fmt: skip
         return Scores(predictions=predictions, variances=variances)
 
@@ -331,7 +335,7 @@ def _pass(
     parameters, seen, pair_means, pair_precisions,
     keys, as_of, clock, tick_ms, pairs_as_of,
     seed, init_deviation, weight_precision, factor_precision, pair_precision,
-    logistic, noise_precision, predictions, variances,
+    logistic, noise_precision, flips, kept, predictions, variances,
 ):  # fmt: skip
     """Score, and if asked learn, events one after the other. Gives the number too unstable to learn from."""
     zero, one = np.float32(0), np.float32(1)
@@ -406,9 +410,12 @@ def _pass(
         if not learn:
             continue
         weight = weights[n]
-        precision = p * (one - p) if logistic else noise_precision
-        h = weight * precision
-        g = weight * (p - labels[n]) if logistic else h * (p - labels[n])
+        if logistic:
+            g, h = evidence(p, labels[n], flips, kept)
+            g, h = weight * g, weight * h
+        else:
+            h = weight * noise_precision
+            g = h * (p - labels[n])
         step = g / (one + h * variance)
         # Not a number fails all. No mean moves by more than |step| sqrt(variance / precision), so none overflows.
         if not (abs(f) < _LARGEST_LOGIT and variance < _LARGEST_VARIANCE and abs(step) < _LARGEST_LOGIT):

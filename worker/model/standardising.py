@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from worker.model.batch import Batch, Entries
 from worker.model.cells import Cells, Words, arrays, mark
 
+REGION = "numbers"  # of the cells
 _FIRST = 31  # numbers that are kept one by one, and then distances
 _QUANTILE = 0.6826894921370859  # of the absolute value of a standard normal variable, where it is 1
 _GAIN = 2.0  # over n: 1 / (2 density) at the median, 1 / density of ln |z| at the spread, of a normal distribution
@@ -55,7 +56,7 @@ class Standardiser:
     """Standardises the numbers of some fields by what a shard has seen of them, which is kept in its cells.
 
     Args:
-        cells: with a region "numbers" of `WORDS` for each of the fields.
+        cells: with the region `REGION`, of `WORDS` for each of the fields.
         fields: of the entries [S], in the order of `Entries.numbers`.
         clips: [S] how far from 0 a number may lie.
     """
@@ -63,7 +64,7 @@ class Standardiser:
     def __init__(self, cells: Cells, fields: Sequence[int], clips: Sequence[float]) -> None:
         self._cells = cells
         self._fields, self._clips = np.array(fields, np.int64), np.array(clips, np.float64)
-        self._start = cells.starts["numbers"] if len(fields) else 0
+        self._start = cells.starts[REGION] if len(fields) else 0
 
     def standardise(self, entries: Entries) -> Entries:
         """Standardise events by what is known now, which stays as it is."""

@@ -122,6 +122,7 @@ def _sum(one: NDArray[np.float64], more: NDArray[np.float64], prior: NDArray[np.
 def _move_counts(state: ShardState, heir: ShardState) -> None:
     heir.progress = heir.progress + state.progress
     heir.rejected.update(state.rejected)
+    heir.skipped.update(state.skipped)
     heir.model.unstable += state.model.unstable
     if state.watermark is not None:
         heir.watermark = state.watermark if heir.watermark is None else max(heir.watermark, state.watermark)

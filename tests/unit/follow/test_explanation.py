@@ -205,7 +205,7 @@ def test_a_shared_row_names_the_shard_whose_version_it_was() -> None:
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_a_row_from_a_base_was_moved_at_or_before_it(merge: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
     followed = Followed(learning_of(merge=merge))
     writer = followed.writers[0]
     writer.learn([event("u1", "i1")])

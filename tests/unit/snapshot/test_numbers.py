@@ -74,10 +74,10 @@ def bits(scores: Scores) -> tuple[bytes, bytes]:
 
 
 @every_model
-def test_a_shard_that_is_restored_goes_on_to_the_bit(model, monkeypatch):
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+def test_a_shard_that_is_restored_goes_on_to_the_bit(model):
     values, bases = events(600, absurd=0.05), set()
-    whole, cut = Writer(learning_of(model)), Writer(learning_of(model), base_part_bytes=512)
+    whole = Writer(learning_of(model), base_after_bytes=0)
+    cut = Writer(learning_of(model), base_after_bytes=0, base_part_bytes=512)
     # Given a shard that changes hands with every version, the first time amid its first numbers
     for start in range(0, 600, 15):
         for writer in (whole, cut):
@@ -168,6 +168,29 @@ def test_many_skewed_numbers_do_not_make_the_machine_diverge():
     )
     assert writer.state.model.unstable == 0
     assert writer.state.progress.loss < 0.6
+
+
+def test_events_that_are_left_out_do_not_move_the_scale():
+    # Given events that have ids, of which half of the negatives are kept, and the same ones sent twice
+    values = [
+        orjson.dumps(orjson.loads(value) | {"id": f"e{number}"})
+        for number, value in enumerate(events(600, absurd=0.02))
+    ]
+    settings = {"id": "id", "duplicate_window": 10_000, "keep_negatives": 0.5}
+    learning = Learning.model_validate({"features": FEATURES, "events": settings, "model": MODELS["gaussian"]})
+    once, twice = Writer(learning), Writer(learning)
+    once.learn(values)
+    for start in range(0, 600, 60):
+        twice.learn(values[start : start + 60])
+        twice.commit()
+        twice.state = restored(twice).state
+    before = twice.state.standardiser.standard()
+    twice.learn(values)
+    for one in (once.state, twice.state):
+        known = one.standardiser.standard()
+        assert (known.counts.tolist(), known.medians.tolist()) == (before.counts.tolist(), before.medians.tolist())
+        assert known.counts[1] == one.progress.events < 600
+    assert twice.state.model.digest() == once.state.model.digest()
 
 
 def test_without_numbers_that_are_standardised_a_shard_remembers_nothing():
