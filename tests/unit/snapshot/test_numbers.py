@@ -74,10 +74,10 @@ def bits(scores: Scores) -> tuple[bytes, bytes]:
 
 
 @every_model
-def test_a_shard_that_is_restored_goes_on_to_the_bit(model):
+def test_a_shard_that_is_restored_goes_on_to_the_bit(model, monkeypatch):
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
     values, bases = events(600, absurd=0.05), set()
-    whole = Writer(learning_of(model), base_after_bytes=0)
-    cut = Writer(learning_of(model), base_after_bytes=0, base_part_bytes=512)
+    whole, cut = Writer(learning_of(model)), Writer(learning_of(model), base_part_bytes=512)
     # Given a shard that changes hands with every version, the first time amid its first numbers
     for start in range(0, 600, 15):
         for writer in (whole, cut):
