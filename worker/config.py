@@ -90,7 +90,8 @@ class Events(Section):
 class Feature(Section):
     """One feature: a field of the event, or a cross of other features.
 
-    A numeric value x enters as (transform(x) - shift) / scale; `buckets` turns it into a category by its edges.
+    A numeric value x enters as (transform(x) - shift) / scale; `buckets` turns it into a category by its edges. Unless
+    shift or scale are given, each shard finds them itself: the running median and the running spread of transform(x).
     """
 
     kind: FeatureKind = Field("categorical", description="multi is a list of categories; cross combines features")
@@ -98,6 +99,12 @@ class Feature(Section):
     transform: Transform = Field("identity", description="of a number: log is sign(x) ln(1 + |x|)")
     shift: float = Field(0.0, description="a number enters as (transform(x) - shift) / scale")
     scale: float = Field(1.0, gt=0, description="see shift")
+    standardise: Literal["auto", "on", "off"] = Field(
+        "auto", description="a number's running median and spread are its shift and scale: auto is unless one is given"
+    )
+    clip: float = Field(
+        5.0, gt=0, le=1_000_000, description="a standardised number lies no further from 0: absurd ones count as that"
+    )
     edges: tuple[float, ...] = Field((), description="where one bucket ends and the next begins, rising")
     max_values: int = Field(64, gt=0, le=65_536, description="a multi-valued field longer than this is rejected")
     of: tuple[str, ...] = Field((), description="the features that a cross combines")
@@ -117,7 +124,26 @@ class Feature(Section):
             raise ValueError("`edges` must rise strictly")
         if self.transform != "identity" and self.kind != "numeric":
             raise ValueError(f'transform = "{self.transform}" needs kind = "numeric"')
+        if self.standardise == "on" and not self._is_number:
+            raise ValueError('standardise = "on" needs kind = "numeric", and a transform other than "buckets"')
+        if self.standardise == "on" and self._is_scaled:
+            raise ValueError('standardise = "on" finds shift and scale by itself: leave them out')
+        if self.clip != type(self).model_fields["clip"].default and not self.standardised:
+            raise ValueError("`clip` is of numbers that are standardised, and this feature is not: leave it out")
         return self
+
+    @property
+    def standardised(self) -> bool:
+        """Tell whether shift and scale of its numbers are running ones."""
+        return self._is_number and self.standardise != "off" and not self._is_scaled
+
+    @property
+    def _is_number(self) -> bool:
+        return self.kind == "numeric" and self.transform != "buckets"
+
+    @property
+    def _is_scaled(self) -> bool:
+        return (self.shift, self.scale) != (0.0, 1.0)
 
 
 class Model(Section):
@@ -276,6 +302,11 @@ class Learning(Section):
         """Tell whether a feature's values are categories (a bucketed number is one)."""
         feature = self.features[name]
         return feature.kind in ("categorical", "multi") or feature.transform == "buckets"
+
+    @property
+    def standardised(self) -> tuple[str, ...]:
+        """Name the features whose numbers are standardised, in the order of the features."""
+        return tuple(name for name, feature in self.features.items() if feature.standardised)
 
     def field_of(self, name: str) -> str:
         """Give the event's field that a feature reads."""

@@ -88,7 +88,7 @@ class Pipeline:
         """
         for number, offered in enumerate(prepared.batches):
             batch = self._admit(state, offered, prepared.offered[number]) if prepared.offered else offered
-            scores = state.model.learn(batch)  # predicts each event before it learns from it
+            scores = state.model.learn(state.standardiser.take(batch))  # predicts each event before it learns from it
             observed, weights = self._labelling.observed(scores.predictions), self._intake.weigh(batch)
             state.progress.add(observed, batch.labels, weights)
             if len(batch):

@@ -36,6 +36,7 @@ _EVERY_KIND = Learning(
         "user": Feature(),
         "item": Feature(),
         "price": Feature(kind="numeric", transform="log"),
+        "price_as_is": Feature(kind="numeric", field="price", transform="log", standardise="off"),
         "price_band": Feature(kind="numeric", field="price", transform="buckets", edges=(1.0, 2.0)),
         "tags": Feature(kind="multi"),
         "user_x_item": Feature(kind="cross", of=("user", "item")),
@@ -62,7 +63,7 @@ def compile_all() -> None:
     cells.put(decode_words(encode_words(Words(places=np.arange(2), values=np.ones(2, np.uint64))), 2))
     cells.settle()
     table = Decoder(_EVERY_KIND, labelled=False).decode(_events(item="i1"), timestamps).table
-    entries = Features(_EVERY_KIND).encode(table)
+    entries = state.standardiser.standardise(Features(_EVERY_KIND).encode(table))
     state.model.predict(entries)
     sample(state.model, entries, state.model.gather(entries.keys), 0, logistic=True)
     _merge(timestamps)

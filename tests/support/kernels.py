@@ -8,7 +8,7 @@ from numba.core.dispatcher import Dispatcher
 
 from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
 from worker import warm
-from worker.config import Learning
+from worker.config import Feature, Learning
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
@@ -30,6 +30,11 @@ LEARNINGS = (
         }
     ),
     learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
+    Learning(
+        features={"user": Feature(), "item": Feature()} | {name: Feature(kind="numeric", field="time", transform=name)
+                                        for name in ("identity", "log")},
+        model=learning_of().model,
+    ),
 )  # fmt: skip
 
 
@@ -66,7 +71,7 @@ def _restore(writer: Writer, all_: list[Writer]) -> None:
     verify(state, writer.manifests[-1])
     config = SimpleNamespace(model=writer.learning.model)
     recall(config, state, writer.manifests[-1], [0], lambda shard: Partition(all_[shard]))
-    state.model.predict(_entries(writer.learning))
+    state.model.predict(state.standardiser.standardise(_entries(writer.learning)))
 
 
 def _follow(writer: Writer) -> None:
@@ -80,7 +85,7 @@ def _follow(writer: Writer) -> None:
         whole.add(state, version)
         for record in version.of_kind(Kind.ROWS):
             state.model.table.mark(decode_keys(record.value), 1)
-    entries = _entries(writer.learning)
+    entries = state.standardiser.standardise(_entries(writer.learning))
     whole.predict(state.model, entries)
     if writer.learning.model.kind == "gaussian":
         whole.sample(state.model, entries, 7)

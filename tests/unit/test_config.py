@@ -2,13 +2,14 @@
 """Loading: files, the environment, and what is said of mistakes."""
 
 import itertools
+import json
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from worker.commands.rendering import as_toml, example
-from worker.config import ONLY_OF, Model
+from worker.config import ONLY_OF, Learning, Model
 from worker.errors import ConfigurationError
 from worker.settings import load, read
 
@@ -103,6 +104,47 @@ def test_variables_that_kubernetes_makes_for_services_are_not_taken_for_settings
 def test_a_mistake_in_the_file_names_the_file_and_the_setting(tmp_path, text, told):
     path = write(tmp_path, f"{text}\n" if "features" in text else f"{text}\n[features.user]\n")
     assert problems(path) == [f"{path}: {told}"]
+
+
+NUMBER = {"kind": "numeric"}
+
+
+@pytest.mark.parametrize(
+    ("feature", "standardised"),
+    [
+        (NUMBER, True),
+        (NUMBER | {"transform": "log", "clip": 3}, True),
+        (NUMBER | {"shift": 0.0, "scale": 1.0, "standardise": "on"}, True),
+        (NUMBER | {"standardise": "off"}, False),
+        (NUMBER | {"shift": 2.0}, False),
+        (NUMBER | {"scale": 0.01}, False),
+        (NUMBER | {"transform": "buckets", "edges": [1]}, False),
+        ({}, False),
+    ],
+)
+def test_numbers_are_standardised_unless_they_are_scaled_by_hand(feature, standardised):
+    learning = Learning.model_validate({"features": {"user": {}, "x": feature}})
+    assert learning.standardised == (("x",) if standardised else ())
+    # and whoever reads it of a manifest, where every default stands, says the same
+    assert Learning.model_validate_json(learning.model_dump_json()).standardised == learning.standardised
+
+
+@pytest.mark.parametrize(
+    ("feature", "told"),
+    [
+        ({"standardise": "on"}, 'standardise = "on" needs kind = "numeric", and a transform other than "buckets"'),
+        (NUMBER | {"standardise": "on", "transform": "buckets", "edges": [1]},
+         'standardise = "on" needs kind = "numeric", and a transform other than "buckets"'),
+        (NUMBER | {"standardise": "on", "scale": 2}, 'standardise = "on" finds shift and scale by itself: leave them out'),
+        (NUMBER | {"scale": 2, "clip": 3}, "`clip` is of numbers that are standardised, and this feature is not: leave it out"),
+        (NUMBER | {"clip": 0}, "input should be greater than 0"),
+    ],
+)  # fmt: skip
+def test_settings_of_numbers_that_do_not_go_together_are_told(tmp_path, feature, told):
+    text = "\n".join(f"{name} = {json.dumps(value)}" for name, value in feature.items())
+    path = write(tmp_path, f"[features.x]\n{text}\n")
+    (problem,) = problems(path)
+    assert problem.removeprefix(f"{path}: ").startswith(("features.x: " + told, "features.x.clip: " + told))
 
 
 @pytest.mark.parametrize(

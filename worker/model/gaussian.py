@@ -10,7 +10,9 @@ with label y, probability p = sigmoid(f), g = p - y, h = p (1 - p) and d = df/dp
 filtering with a diagonal Gaussian:
 
     variance = sum d^2 / precision,  step = g / (1 + h variance),
-    mean -= step d / precision,  precision += h d^2 (its mean over k for the factors).
+    mean -= step d / precision,  precision += h d^2 (its mean over k for the factors),
+
+where |step| variance, by which f moves to first order, is |f| + 16 at most.
 
 After Graepel et al., *Web-Scale Bayesian Click-Through Rate Prediction* (adPredictor, 2010), and Pan et al.,
 *Field-weighted Factorization Machines* (2018). Squared loss is the same with p = f, g = f - y, h = 1 / noise variance;
@@ -39,6 +41,10 @@ _LANES = 8  # partial sums of a dot product: a fixed order of additions that sti
 _LARGEST_LOGIT = np.float32(1e6)
 _LARGEST_VARIANCE = np.float32(1e12)
 _LARGEST_PRECISION = np.float32(1e30)
+# How far past 0 an event that was predicted all wrong moves its logit. Where p is nearly 0 or 1, h vanishes, and a step
+# of g alone is as long as the variance: with many numbers it goes so far to the other side that the next is longer yet.
+# A logit of 16 is as sure as single precision tells, and no event of the streams of `make bench` has ever come so far.
+_FURTHEST = np.float32(16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -417,6 +423,8 @@ def _pass(
             continue
         if weight == zero:
             continue
+        if logistic and abs(step) * variance > abs(f) + _FURTHEST:
+            step = np.copysign((abs(f) + _FURTHEST) / variance, step)
         for s in range(active):
             i = present[s]
             for a in range(starts[n * F + i], starts[n * F + i + 1]):

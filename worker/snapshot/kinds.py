@@ -1,7 +1,7 @@
 """The kinds of learners, made as a configuration says."""
 
 from worker.config import Learning
-from worker.model import window
+from worker.model import standardising, window
 from worker.model.bounds import Bounds
 from worker.model.cells import Cells
 from worker.model.ftrl import Ftrl, FtrlSettings
@@ -9,6 +9,7 @@ from worker.model.gaussian import Gaussian, Settings
 from worker.model.labels import Labelling
 from worker.model.learner import Learner
 from worker.model.sgd import Sgd
+from worker.model.standardising import Standardiser
 from worker.model.table import Prior
 
 
@@ -58,4 +59,13 @@ def cells_of(learning: Learning) -> Cells:
     regions = {}
     if learning.events.id is not None:
         regions[window.REGION] = window.words_of(learning.events.duplicate_window)
+    if learning.standardised:
+        regions[standardising.REGION] = standardising.WORDS * len(learning.standardised)
     return Cells(regions)
+
+
+def standardiser_of(learning: Learning, cells: Cells) -> Standardiser:
+    """Make what puts numbers on one scale, by what the cells of a shard remember of them."""
+    names = list(learning.features)
+    fields = [1 + names.index(name) for name in learning.standardised]  # the bias comes first
+    return Standardiser(cells, fields, [learning.features[name].clip for name in learning.standardised])

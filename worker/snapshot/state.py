@@ -10,9 +10,10 @@ from worker.config import Learning
 from worker.model.cells import Cells
 from worker.model.learner import Learner
 from worker.model.ledger import Contribution
+from worker.model.standardising import Standardiser
 from worker.model.window import Window
 from worker.quality.progress import Progress
-from worker.snapshot.kinds import cells_of, learner_of
+from worker.snapshot.kinds import cells_of, learner_of, standardiser_of
 from worker.snapshot.manifest import Base, Peer
 
 
@@ -56,7 +57,8 @@ class ShardState:
     shard: int
     model: Learner
     progress: Progress
-    cells: Cells = field(default_factory=lambda: Cells({}))  # what it remembers beside rows
+    cells: Cells  # what it remembers beside rows
+    standardiser: Standardiser  # of the numbers that events hold, by what is in the cells
     window: Window | None = None  # of event ids, in the cells; None where they have none
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)  # valid events, not learned
@@ -75,8 +77,9 @@ class ShardState:
         """Give the state before any event; with room for all rows of a bounded model at once, unless told otherwise."""
         progress, model = Progress(logistic=learning.model.loss == "logistic"), learner_of(learning, reserve=reserve)
         cells = cells_of(learning)
+        standardiser = standardiser_of(learning, cells)
         window = Window(cells) if learning.events.id is not None else None
-        return cls(shard=shard, model=model, progress=progress, cells=cells, window=window)
+        return cls(shard=shard, model=model, progress=progress, cells=cells, standardiser=standardiser, window=window)
 
     def view(self) -> str:
         """Digest what all shards are known to have added to shared rows: 16 hexadecimal digits, empty if none share."""
