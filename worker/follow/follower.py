@@ -253,7 +253,7 @@ class Follower:
         for bad in decoded.rejected:
             raise RejectedEventError(str(bad.reason), bad.detail)
         entries, shard = self._features.encode(decoded.table), int(shards[0])
-        return explanation_of(self._learned, decoded.table, entries, shard, self._shards[shard].behind(entries))
+        return explanation_of(self._learned, decoded.table, shard, self._shards[shard].behind(entries))
 
     @property
     def _learned(self) -> Learning:

@@ -80,6 +80,7 @@ class Whole:
         shared = (entries.keys & SHARED) != 0
         return Behind(
             version=version,
+            entries=entries,
             scores=speaker.predict(entries, parameters),
             parameters=parameters,
             seen=np.where(shared, seen[1], seen[0]),

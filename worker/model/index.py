@@ -91,6 +91,24 @@ def fill(keys: NDArray[np.uint64], size: int, slots: NDArray[np.uint32]) -> None
         enter(find(keys[row], keys, slots), keys[row], row, slots)
 
 
+def distinct(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Give each key once, in the order in which they first come."""
+    kept = np.empty(len(keys), np.uint64)
+    return kept[: _distinct(keys, kept, slots_for(len(keys)))]
+
+
+@njit(cache=True, nogil=True)
+def _distinct(keys, kept, slots):
+    size = 0
+    for key in keys:
+        slot = find(key, kept, slots)
+        if row_at(slot, slots) == MISSING:
+            kept[size] = key
+            enter(slot, key, size, slots)
+            size += 1
+    return size
+
+
 @njit(cache=True, nogil=True, inline="always")
 def expect(key: np.uint64, slots: NDArray[np.uint32], address: int) -> None:
     """Have the slot fetched where the search for a key will begin; `address` is where the slots are."""

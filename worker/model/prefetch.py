@@ -10,7 +10,7 @@ _READ, _KEEP, _DATA = 0, 3, 1  # as LLVM counts them: to read, wanted in every c
 
 
 @intrinsic
-def prefetch(_: Any, address: Any) -> Any:  # noqa: ANN401 - numba's types of types
+def prefetch(_: Any, address: Any) -> Any:  # noqa: ANN401, ARG001 - numba's types of types
     """Have the memory at an address fetched, without waiting for it; changes nothing, whatever the address.
 
     A number, not an array: numba counts references to an array that is handed over, which takes longer than this.

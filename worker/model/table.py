@@ -258,6 +258,13 @@ class Table:
         )  # fmt: skip
         return found
 
+    def weights(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+        """Copy each key's weight and its precision, [2, len(keys)]; without a row those of the prior."""
+        rows = self.find(keys)
+        there, rows = rows != MISSING, np.maximum(rows, 0)
+        wanted = (WEIGHT, WEIGHT_PRECISION)
+        return np.stack([np.where(there, self.parameters[rows, column], self._start[column]) for column in wanted])
+
     def get(self, keys: NDArray[np.uint64]) -> Rows:
         """Copy the rows of these keys as they are; one never seen is its prior, never moved."""
         places = self.find(keys)

@@ -1,12 +1,15 @@
 """The kinds of learners, made as a configuration says."""
 
 from worker.config import Learning
+from worker.model import standardising, window
 from worker.model.bounds import Bounds
 from worker.model.cells import Cells
 from worker.model.ftrl import Ftrl, FtrlSettings
 from worker.model.gaussian import Gaussian, Settings
+from worker.model.labels import Labelling
 from worker.model.learner import Learner
 from worker.model.sgd import Sgd
+from worker.model.standardising import Standardiser
 from worker.model.table import Prior
 
 
@@ -14,13 +17,14 @@ def learner_of(learning: Learning, *, reserve: bool = True) -> Learner:
     """Make the learner of a shard, before any event; one that is to learn has room reserved for all its rows."""
     settings = learning.model
     bounds = Bounds(rows=settings.max_rows, bytes=settings.max_bytes_each)
-    logistic = settings.loss == "logistic"
+    logistic, labelling = settings.loss == "logistic", labelling_of(learning)
     if settings.kind == "sgd":
-        return Sgd(rate=settings.learning_rate, logistic=logistic, bounds=bounds)
+        return Sgd(rate=settings.learning_rate, logistic=logistic, bounds=bounds, labelling=labelling)
     if settings.kind == "ftrl":
         return Ftrl(
             FtrlSettings(alpha=settings.ftrl_alpha, beta=settings.ftrl_beta, l1=settings.ftrl_l1, l2=settings.ftrl_l2),
             bounds,
+            labelling,
         )
     prior = Prior(
         factors=settings.factors,
@@ -35,6 +39,7 @@ def learner_of(learning: Learning, *, reserve: bool = True) -> Learner:
             pair_precision=settings.prior_pair_precision,
             logistic=logistic,
             noise_variance=settings.noise_variance,
+            labelling=labelling,
             merge=settings.merge,
             half_life_ms=settings.half_life_ms,
             bounds=bounds,
@@ -44,6 +49,23 @@ def learner_of(learning: Learning, *, reserve: bool = True) -> Learner:
     )
 
 
-def cells_of(_: Learning) -> Cells:
+def labelling_of(learning: Learning) -> Labelling:
+    """Say what happened to labels before they are learned."""
+    return Labelling(flips=learning.model.label_noise, kept=learning.events.keep_negatives)
+
+
+def cells_of(learning: Learning) -> Cells:
     """Make what a shard remembers beside its rows."""
-    return Cells({})
+    regions = {}
+    if learning.events.id is not None:
+        regions[window.REGION] = window.words_of(learning.events.duplicate_window)
+    if learning.standardised:
+        regions[standardising.REGION] = standardising.WORDS * len(learning.standardised)
+    return Cells(regions)
+
+
+def standardiser_of(learning: Learning, cells: Cells) -> Standardiser:
+    """Make what puts numbers on one scale, by what the cells of a shard remember of them."""
+    names = list(learning.features)
+    fields = [1 + names.index(name) for name in learning.standardised]  # the bias comes first
+    return Standardiser(cells, fields, [learning.features[name].clip for name in learning.standardised])

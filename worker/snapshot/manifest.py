@@ -67,6 +67,7 @@ class State(_Part):
     unstable: int
     evicted: int = 0  # rows that had to go, since the beginning, because the model is bounded
     rejected: dict[str, int]
+    skipped: dict[str, int] = {}  # valid events that are not learned, by the reason
     clock: int | None = None  # the event time by which the past is forgotten, milliseconds since 1970
     pending: list[int] = []  # event times that have not moved the clock yet
     view: str = ""  # digest of what all shards are known to have added to shared rows, hexadecimal
