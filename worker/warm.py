@@ -49,7 +49,7 @@ def compile_all() -> None:
     """Run events of every kind through all that a worker and a follower do."""
     timestamps = np.full(_EVENTS, _NOW)
     pipeline, state = Pipeline(_EVERY_KIND), ShardState.fresh(0, _EVERY_KIND)
-    for values in (_events(item="i1"), _events(item=1), [*_events(item="i2")[1:], b"{"]):
+    for values in (_events(item="i1"), _unusual(item="i1"), _unusual(item=1), [*_events(item="i2")[1:], b"{"]):
         pipeline.learn(state, values, timestamps, _EVENTS)
     rows = state.model.table.touched()
     state.model.table.put(rows)
@@ -149,6 +149,11 @@ def _learn_packed() -> None:
 def _events(*, item: str | int) -> list[bytes]:
     event = {"user": "u", "item": item, "label": 1, "time": _NOW, "price": 1.5, "tags": ["a", "b"], "note": "x" * 2_000}
     return [orjson.dumps(event)] * _EVENTS
+
+
+def _unusual(*, item: str | int) -> list[bytes]:
+    """Make events that the scanner leaves to Arrow, for they nest too deep."""
+    return [event[:-1] + b',"deep":' + b"[" * 100 + b"]" * 100 + b"}" for event in _events(item=item)]
 
 
 if __name__ == "__main__":

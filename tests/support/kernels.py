@@ -1,5 +1,6 @@
 """Names the kernels that are still compiled after `warm.compile_all`: run as a program, in a process of its own."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -9,9 +10,11 @@ from numba.core.dispatcher import Dispatcher
 from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
 from worker import warm
 from worker.config import Feature, Learning
+from worker.events.columns import columns_of
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
+from worker.events.scanned import Scanner, join
 from worker.follow.whole import Whole
 from worker.model.batch import Entries
 from worker.snapshot.lineage import advance, apply, verify
@@ -20,6 +23,13 @@ from worker.snapshot.state import ShardState
 from worker.stream.contributions import folding_of
 from worker.stream.merging import recall
 
+_ODD = (
+    b'{"user":"\\ud83d\\ude00","item":"\xc3\xa9\xf0\x9f\x98\x80","label":true,"price":-1.25e-7,"tags":[1,null,"a"]}',
+    b'{"label":0.1234567890123456,"user":null,"other":{"a":[[],{"b":1e400}],"c":"\\u00e9"},"price":12345678901234567e-40}',
+)
+_JUNK = np.array(
+    [b"", b'"', b"\\", b"\\u", b",", b"{", b"}", b"[", b"]", b"9" * 30, b"-", b".", b"e", b"\n", b"\xf0"], object
+)
 LEARNINGS = (
     learning_of(), learning_of(kind="sgd"), learning_of(kind="sgd", loss="squared"), learning_of(kind="ftrl"),
     learning_of(merge=True), learning_of(merge=True, half_life="1h"),
@@ -98,9 +108,28 @@ def _entries(learning: Learning) -> Entries:
     return Features(learning).encode(table)
 
 
+def _scan() -> None:
+    """Read records of all kinds, whole and spoilt; where bounds are checked, some bytes too far end the process."""
+    rng = np.random.default_rng(0)
+    scanner = Scanner(list(columns_of(warm._EVERY_KIND, labelled=True).values()))
+    good = [*warm._events(item=1)[:2], *(json.dumps(json.loads(one), indent=1).encode() for one in _ODD), *_ODD]
+    batch = []
+    for _ in range(3_000):
+        spoilt = bytearray(good[rng.integers(len(good))])
+        for _ in range(rng.integers(3)):
+            at = int(rng.integers(len(spoilt)))
+            spoilt[at : at + int(rng.integers(3))] = rng.choice(_JUNK)
+        batch.append(bytes(spoilt))
+        scanner.scan(join(batch[-1:]), np.array([len(batch[-1])]))
+    # the last one goes on, as far as it goes, like the one before, which goes on past the padding
+    batch += [b'{"user":1\n' + b" " * 40 + b',"item":2}', b'{"user":1']
+    scanner.scan(join(batch), np.array([len(one) for one in batch]))
+
+
 def main() -> None:
     warm.compile_all()
     before = variants()
+    _scan()
     for learning in LEARNINGS:
         work(learning)
     sys.stdout.writelines(f"{variant}\n" for variant in sorted(variants() - before))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from worker.config import Feature, Learning
 from worker.errors import IncompatibleDataError
 from worker.events.arrays import floats, integers, lists, present, spread, texts, whole
-from worker.events.assemble import cross, distinct, interleave, routes
+from worker.events.assemble import cross, distinct, interleave, routes, starts_of
 from worker.events.hashing import hash_integers, hash_texts, key_of, seed_of
 from worker.events.numeric import bucketed, scaled, transformed
 from worker.events.partition import hashes_of
@@ -53,10 +53,11 @@ class _Fields:
 
     def mark(self, shared: NDArray[np.bool_]) -> None:
         """Set the bit that tells the rows of shared fields [fields] from local ones."""
-        self.keys = [
-            keys | SHARED if shared[field] else keys & ~SHARED
-            for field, keys in zip(self._order, self.keys, strict=True)
-        ]
+        for field, keys in zip(self._order, self.keys, strict=True):
+            if shared[field]:
+                np.bitwise_or(keys, SHARED, out=keys)
+            else:
+                np.bitwise_and(keys, ~SHARED, out=keys)
 
 
 class Features:
@@ -146,7 +147,7 @@ class Features:
                 values = (
                     np.zeros(len(keys), np.float32) if feature.standardised else scaled(feature, floats(array)[given])
                 )
-        return keys, values, np.concatenate([np.zeros(1, np.int64), np.cumsum(given)])
+        return keys, values, starts_of(given)
 
 
 def hash_categories(name: str, array: pa.Array, seed: np.uint64) -> NDArray[np.uint64]:
