@@ -245,5 +245,5 @@ def test_a_bound_below_a_few_events_is_refused(tmp_path, bound, told):
 
 
 def test_every_setting_of_the_model_belongs_to_a_kind_or_to_all():
-    of_all = {"name", "topic", "kind", "loss", "merge", "max_rows", "max_bytes"}
+    of_all = {"name", "topic", "kind", "loss", "merge", "max_rows", "max_bytes", "admission_counters"}
     assert of_all | {name for names in ONLY_OF.values() for name in names} == set(Model.model_fields)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
 
+CELL_BYTES = 8 + 1 + 4  # of a word: itself, whether it was written, and its place among those that were
+
 
 @dataclass(frozen=True, kw_only=True)
 class Words:

@@ -98,6 +98,11 @@ class Ledger:
         """Bytes of a row, its share of the index included."""
         return 8 + 8 + 8 * self.amounts.shape[1] + _INDEX_BYTES
 
+    @property
+    def index(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+        """Give the keys and the slots by which kernels find a row; another pair once the ledger has grown."""
+        return self.keys, self._slots
+
     def empty(self) -> "Ledger":
         """Give a ledger of the same kind without any row."""
         return Ledger(self.amounts.shape[1], bounded=self.bounded)

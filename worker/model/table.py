@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from worker.model.admission import Sieve, expect_counters, sift
 from worker.model.arithmetic import mix, normal
 from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER, fade_row, left
@@ -177,6 +178,7 @@ class Table:
         rows: NDArray[np.int32],
         wanted: "Wanted",
         routes: NDArray[np.int64] | None = None,
+        sieve: Sieve | None = None,
     ) -> int:
         """Touch the rows of events, one event after the other, as far as the limit lets them in; gives how far.
 
@@ -187,6 +189,7 @@ class Table:
             rows: [entries] where the rows are noted.
             wanted: which events, and how much room there is.
             routes: [entries] of the rows to be added.
+            sieve: holds rare values back, in whose place it puts another key into `keys`; None where none are.
         """
         if routes is not None and not len(self._routes):
             self._routes = np.zeros(len(self.keys), np.uint32)
@@ -199,7 +202,7 @@ class Table:
                 room_rows, room_bytes, wanted.local_bytes, wanted.shared_bytes, forced,
                 self.keys, self.size, self.parameters, self.parameters.view(np.uint32), self.seen, self.as_of,
                 self._routes, self._flags, self._slots, self._touched, self._touched_size, self._digest,
-                np.uint64(self.prior.seed), self.prior.init_deviation, self._start,
+                np.uint64(self.prior.seed), self.prior.init_deviation, self._start, sieve,
             )  # fmt: skip
             self.shared_rows += shared
             room_rows -= self.size - before
@@ -459,14 +462,22 @@ def _missing(wanted, lo, hi, keys, slots):
 def _touch(
     wanted, whither, starts, fields, done, last, rows, room_rows, room_bytes, local_bytes, shared_bytes, forced,
     keys, size, parameters, words, seen, as_of, routes, flags, slots, touched, touched_size, digest,
-    seed, deviation, start,
+    seed, deviation, start, sieve,
 ):  # fmt: skip
-    """Resolve the entries of events from number `done` on, until all are, or one finds no room."""
+    """Resolve the entries of events from number `done` on, until all are, or one finds no room.
+
+    Without a sieve, numba compiles all that belongs to it away.
+    """
     why, added_shared, room_rows, end = DONE, 0, room_rows + size, starts[last * fields]
     slots_at, keys_at, flags_at, seen_at = slots.ctypes.data, keys.ctypes.data, flags.ctypes.data, seen.ctypes.data
     parameters_at, row_bytes = parameters.ctypes.data, 4 * parameters.shape[1]
+    if sieve is not None:
+        counters_at = sieve.words.ctypes.data
     while done < last:
         lo, hi = starts[done * fields], starts[(done + 1) * fields]
+        if sieve is not None and done >= sieve.done[0]:  # once, however often it finds no room
+            sift(sieve, done, starts, fields, keys, slots)
+            sieve.done[0] = done + 1
         if touched_size + hi - lo > len(touched):
             why = NO_ROOM
             break
@@ -481,6 +492,9 @@ def _touch(
                 break
         for a in range(lo, hi):
             _look_ahead(a, end, wanted, slots, slots_at, keys_at, flags_at, seen_at, parameters_at, row_bytes)
+            if sieve is not None:
+                if a + _AHEAD < end and likely(wanted[a + _AHEAD], slots) == MISSING:
+                    expect_counters(wanted[a + _AHEAD], sieve, counters_at)
             key = wanted[a]
             slot = find(key, keys, slots)
             row = row_at(slot, slots)

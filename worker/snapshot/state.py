@@ -62,8 +62,12 @@ class ShardState:
     @classmethod
     def fresh(cls, shard: int, learning: Learning, *, reserve: bool = True) -> "ShardState":
         """Give the state before any event; with room for all rows of a bounded model at once, unless told otherwise."""
-        progress, model = Progress(logistic=learning.model.loss == "logistic"), learner_of(learning, reserve=reserve)
-        return cls(shard=shard, model=model, progress=progress, cells=cells_of(learning))
+        cells = cells_of(learning)
+        progress, model = (
+            Progress(logistic=learning.model.loss == "logistic"),
+            learner_of(learning, cells, reserve=reserve),
+        )
+        return cls(shard=shard, model=model, progress=progress, cells=cells)
 
     def view(self) -> str:
         """Digest what all shards are known to have added to shared rows: 16 hexadecimal digits, empty if none share."""

@@ -59,7 +59,7 @@ class Followed:
 
     def explain(self, shard: int, value: bytes) -> Explanation:
         table, entries = self.entries(value)
-        return explanation_of(self.learning, table, entries, shard, self.shards[shard].behind(entries))
+        return explanation_of(self.learning, table, shard, self.shards[shard].behind(entries))
 
     def scores(self, shard: int, value: bytes) -> Scores:
         return self.shards[shard].predict(self.entries(value)[1])[0]
