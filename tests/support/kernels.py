@@ -24,6 +24,10 @@ LEARNINGS = (
     learning_of(), learning_of(kind="sgd"), learning_of(kind="sgd", loss="squared"), learning_of(kind="ftrl"),
     learning_of(merge=True), learning_of(merge=True, half_life="1h"),
     learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
+    *(
+        learning_of(admit_after=2, admission_counters=1_024, **model)
+        for model in ({}, {"kind": "sgd"}, {"merge": True}, {"merge": True, "max_rows": 500}, {"max_rows": 500})
+    ),
 )  # fmt: skip
 
 

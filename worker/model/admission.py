@@ -6,7 +6,8 @@ back. The event by which a value reaches the threshold gives it its row. Several
 in one field are one entry of their common row, with the sum of their multipliers: the first has it, the others have 0.
 
 Who learns counts events one after the other, so how they are cut into batches changes nothing. Who only predicts needs
-no sketch: a value without a row is rare. A value that is evicted has no row any more, and is counted from the beginning.
+no sketch: a value without a row is rare. The one difference: who learns predicts the event that lets a value in with
+the row as it begins. A value that is evicted has no row any more, and is counted from the beginning.
 """
 
 from dataclasses import dataclass, replace
@@ -16,14 +17,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from worker.model.batch import NOWHERE, Batch, Entries
+from worker.model.batch import Batch, Entries
 from worker.model.cells import CELL_BYTES, Cells, arrays
-from worker.model.index import MISSING, find, row_at, slots_for
-from worker.model.sketch import FIRST_OF_USER, add, count, expect, forget, width_in, width_of, words_for
+from worker.model.index import slots_for
+from worker.model.sketch import FIRST_OF_USER, add, width_in, width_of, words_for
 
 REGION = "admission"  # of the cells
 _ADMITTED, _HELD_BACK = FIRST_OF_USER, FIRST_OF_USER + 1  # words: how many so far
-_NO_KEYS, _NO_SLOTS, _NO_ROUTES = np.zeros(0, np.uint64), slots_for(0), np.empty(0, np.int64)
+_NO_KEYS, _NO_SLOTS = np.zeros(0, np.uint64), slots_for(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,12 @@ class Thresholds:
 
 
 class Sieve(NamedTuple):
-    """What resolving the events of a batch needs to hold values back; its first three arrays change."""
+    """What resolving the events of a batch needs to hold values back, beside their keys; the first two arrays change.
 
-    keys: NDArray[np.uint64]  # [entries]
+    Kernels take it apart once, and look at events without calling for help: both counts references, each time.
+    """
+
     values: NDArray[np.float32]  # [entries]
-    routes: NDArray[np.int64]  # [entries], or none
     done: NDArray[np.int64]  # [1] the first event that was not looked at yet
     after: NDArray[np.int64]  # [F]
     rare: NDArray[np.uint64]  # [F]
@@ -107,9 +109,8 @@ class Admission:
     def sieve(self, batch: Batch) -> Sieve:
         """Make what resolves the events of an opened batch."""
         return Sieve(
-            batch.entries.keys, batch.entries.values, _NO_ROUTES if batch.routes is None else batch.routes,
-            np.zeros(1, np.int64), self.thresholds.after, self.thresholds.rare, _NO_KEYS, _NO_SLOTS, self._evicts,
-            self._start, self._width, *arrays(self._cells.memory),
+            batch.entries.values, np.zeros(1, np.int64), self.thresholds.after, self.thresholds.rare,
+            _NO_KEYS, _NO_SLOTS, self._evicts, self._start, self._width, *arrays(self._cells.memory),
         )  # fmt: skip
 
 
@@ -123,52 +124,27 @@ def bytes_for(counters: int) -> int:
     return words_for(width_of(counters)) * CELL_BYTES
 
 
-@njit(cache=True, nogil=True, inline="always")
-def sift(sieve, event, starts, fields, keys, slots):
-    """Hold back values of an event that have no row, and that were not seen often enough, this time included."""
-    for field in range(fields):
-        after, first = sieve.after[field], -1
-        if after <= 1:
-            continue
-        for a in range(starts[event * fields + field], starts[event * fields + field + 1]):
-            key = sieve.keys[a]
-            if row_at(find(key, keys, slots), slots) != MISSING:
-                continue
-            if row_at(find(key, sieve.told_keys, sieve.told_slots), sieve.told_slots) != MISSING:
-                continue
-            first = _judge(sieve, a, field, first)
+@njit(cache=True, nogil=True)
+def note(admitted, held_back, start, words, written, places, counts, digest) -> None:
+    """Count rows that were let in, and values that were held back."""
+    if admitted:
+        add(start + _ADMITTED, admitted, words, written, places, counts, digest)
+    if held_back:
+        add(start + _HELD_BACK, held_back, words, written, places, counts, digest)
 
 
 @njit(cache=True, nogil=True)
-def _judge(sieve, a, field, first):
-    """Count a value without a row, and hold it back if it has to be. Gives the field's first entry held back."""
-    key, start = sieve.keys[a], sieve.start
-    words, written, places, counts, digest = sieve.words, sieve.written, sieve.places, sieve.counts, sieve.digest
-    if count(key, start, sieve.width, words, written, places, counts, digest) >= sieve.after[field]:
-        add(start + _ADMITTED, words, written, places, counts, digest)
-        if sieve.anew:
-            forget(key, start, sieve.width, words, written, places, counts, digest)
-        return first
-    add(start + _HELD_BACK, words, written, places, counts, digest)
-    if len(sieve.routes):
-        sieve.routes[a] = NOWHERE  # the row is of many partition keys
-    return _hold_back(a, first, sieve.rare[field], sieve.keys, sieve.values)
+def hold_back(a, first, rare, keys, values) -> int:
+    """Put the rare value in place of entry `a`; the first entry of its field that this is done to is given, and gives.
 
-
-@njit(cache=True, nogil=True)
-def _hold_back(a, first, rare, keys, values):
+    -1 stands for none.
+    """
     keys[a] = rare
     if first < 0:
-        return a
+        return int(a)
     values[first] += values[a]
     values[a] = np.float32(0)
-    return first
-
-
-@njit(cache=True, nogil=True, inline="always")
-def expect_counters(key, sieve, words_at):
-    """Have the counters of a value fetched that is likely to be counted soon."""
-    expect(key, sieve.start, sieve.width, words_at)
+    return int(first)
 
 
 @njit(cache=True, nogil=True)
@@ -181,4 +157,4 @@ def _pool(keys, values, starts, known, after, rare, pooled):
                 for a in range(starts[event * fields + field], starts[event * fields + field + 1]):
                     if not known[a]:
                         pooled[a] = True
-                        first = _hold_back(a, first, rare[field], keys, values)
+                        first = hold_back(a, first, rare[field], keys, values)

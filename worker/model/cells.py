@@ -119,7 +119,7 @@ def write(place, value, words, written, places, counts, digest) -> None:
         written[place] = True
         places[counts[0]] = place
         counts[0] += 1
-        digest[0] -= _hash(place, words[place])
+        digest[0] -= hash_word(place, words[place])
     words[place] = value
 
 
@@ -133,11 +133,12 @@ def _put(at, values, words, written, places, counts, digest):
 def _settle(words, written, places, counts, digest):
     for i in range(counts[0]):
         place = places[i]
-        digest[0] += _hash(np.int64(place), words[place])
+        digest[0] += hash_word(np.int64(place), words[place])
         written[place] = False
     counts[0] = 0
 
 
 @njit(cache=True, nogil=True)
-def _hash(place, word):
+def hash_word(place: int, word: np.uint64) -> np.uint64:
+    """Give what a word adds to the digest."""
     return mix(mix(np.uint64(place) + np.uint64(1)) ^ word) if word else np.uint64(0)

@@ -5,13 +5,13 @@ least of its counters says. To count it again, only those counters are raised th
 plus one (conservative update).
 
 Of N counts, a value's least counter is too high by at most e N / w, with probability 1 - e^-d (Cormode and
-Muthukrishnan, *An Improved Data Stream Summary: the Count-Min Sketch and its Applications*, 2005); conservative update
-(Estan and Varghese, *New Directions in Traffic Measurement and Accounting*, 2002) never counts higher than without.
+Muthukrishnan, *An Improved Data Stream Summary: the Count-Min Sketch and its Applications*, 2005). Conservative update
+(Estan and Varghese, *New Directions in Traffic Measurement and Accounting*, 2002) never counts higher than that.
 
 N is bounded by ageing: all counters are halved, rounded down, after every w / 4 counts (the reset of Einziger, Friedman
-and Manes, *TinyLFU*, 2017). So N is at most w / 2, and with d = 3 a count is too high by no more than 1, for 95 % of the
-values; measured on values that are all seen once, 3 % are counted as seen twice. What is seen once in much more than
-w / 4 counts is never found to be frequent: that is wanted.
+and Manes, *TinyLFU*, 2017). So N is at most w / 2, and with d = 3 a count is too high by 1 at most, with probability
+0.95; of values that are all different, fewer than one in 100 are counted as seen twice. A value that is seen again only
+after many more counts than w / 4 never reaches a threshold: that is wanted.
 
 Words of the region: counts since the last halving, then two that its user has, then the counters, eight in a word.
 """
@@ -21,7 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
-from worker.model.cells import write
+from worker.model.cells import hash_word, write
 from worker.model.prefetch import prefetch
 
 DEPTH = 3  # d
@@ -57,7 +57,7 @@ def _hash(key):
 
 @njit(cache=True, nogil=True, inline="always")
 def _counter(hash_, row, width):
-    """Give the number of a value's counter in a row: two halves of its hash make all (Kirsch and Mitzenmacher, 2006)."""
+    """Give a value's counter in a row: the halves of its hash make all (Kirsch and Mitzenmacher, 2006)."""
     spot = ((hash_ & _LOW_32) + np.uint64(row) * (hash_ >> _S32)) & _LOW_32
     return np.int64(row * width) + np.int64((spot * np.uint64(width)) >> _S32)
 
@@ -70,33 +70,54 @@ def _shift(counter):
 @njit(cache=True, nogil=True)
 def seen(key: np.uint64, start: int, width: int, words: NDArray[np.uint64]) -> int:
     """Tell how often a value was seen, at most; `start` is where the region begins."""
-    hash_, least = _hash(key), LARGEST
+    hash_, least = _hash(key), np.int64(LARGEST)
     for row in range(DEPTH):
         counter = _counter(hash_, row, width)
         word = words[start + COUNTERS + counter // _IN_A_WORD]
         least = min(least, np.int64((word >> _shift(counter)) & _BYTE))
-    return least
+    return int(least)
 
 
 @njit(cache=True, nogil=True)
 def count(key, start, width, words, written, places, counts, digest) -> int:
-    """Count a value once more; gives how often it was seen, this time included. The last five are of `cells.arrays`."""
+    """Count a value once more; gives how often it was seen, this time included. The last five are of `cells.arrays`.
+
+    The words are set here as `cells.write` sets them: to call it would count references to its arrays, which takes
+    seven times as long.
+    """
     now = min(seen(key, start, width, words) + 1, LARGEST)
-    hash_ = _hash(key)
-    for row in range(DEPTH):
-        counter = _counter(hash_, row, width)
-        place, shift = start + COUNTERS + counter // _IN_A_WORD, _shift(counter)
-        if np.int64((words[place] >> shift) & _BYTE) < now:
+    since, hash_ = words[start + SINCE] + _S1, _hash(key)
+    for row in range(DEPTH + 1):
+        if row < DEPTH:
+            counter = _counter(hash_, row, width)
+            place, shift = start + COUNTERS + counter // _IN_A_WORD, _shift(counter)
+            if np.int64((words[place] >> shift) & _BYTE) >= now:
+                continue
             word = (words[place] & ~(_BYTE << shift)) | (np.uint64(now) << shift)
-            write(place, word, words, written, places, counts, digest)
-    since = np.int64(words[start + SINCE]) + 1
-    if since * _AGED_AFTER >= width:
-        since = 0
-        for place in range(start + COUNTERS, start + COUNTERS + DEPTH * width // _IN_A_WORD):
-            if words[place]:
-                write(place, (words[place] >> _S1) & _HALVES, words, written, places, counts, digest)
-    write(start + SINCE, np.uint64(since), words, written, places, counts, digest)
-    return now
+        else:
+            place, word = np.int64(start + SINCE), since
+        if not written[place]:
+            written[place] = True
+            places[counts[0]] = place
+            counts[0] += 1
+            digest[0] -= hash_word(place, words[place])
+        words[place] = word
+    return int(now)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def is_due(start, width, words) -> bool:
+    """Tell whether all counters are to be halved, before anything more is counted."""
+    return bool(np.int64(words[start + SINCE]) * _AGED_AFTER >= width)
+
+
+@njit(cache=True, nogil=True)
+def halve(start, width, words, written, places, counts, digest) -> None:
+    """Halve all counters."""
+    for place in range(start + COUNTERS, start + COUNTERS + DEPTH * width // _IN_A_WORD):
+        if words[place]:
+            write(place, (words[place] >> _S1) & _HALVES, words, written, places, counts, digest)
+    write(start + SINCE, np.uint64(0), words, written, places, counts, digest)
 
 
 @njit(cache=True, nogil=True)
@@ -115,13 +136,13 @@ def forget(key, start, width, words, written, places, counts, digest) -> None:
 
 
 @njit(cache=True, nogil=True)
-def add(place, words, written, places, counts, digest) -> None:
-    """Add 1 to a word."""
-    write(place, words[place] + _S1, words, written, places, counts, digest)
+def add(place, more, words, written, places, counts, digest) -> None:
+    """Add to a word."""
+    write(place, words[place] + np.uint64(more), words, written, places, counts, digest)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def expect(key, start, width, words_at) -> None:
+def expect_counters(key, start, width, words_at) -> None:
     """Have the counters of a value fetched that will be counted soon; `words_at` is where the words of cells are."""
     hash_ = _hash(key)
     for row in range(DEPTH):

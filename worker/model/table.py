@@ -13,12 +13,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from worker.model.admission import Sieve, expect_counters, sift
+from worker.model.admission import Sieve, hold_back, note
 from worker.model.arithmetic import mix, normal
 from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER, fade_row, left
-from worker.model.index import MISSING, enter, expect, fill, find, leave, likely, row_at, slots_for
+from worker.model.index import MISSING, enter, expect, fill, find, leave, likely, row_at, slots_for, there
 from worker.model.prefetch import prefetch
+from worker.model.sketch import count, expect_counters, forget, halve, is_due
 
 WEIGHT, WEIGHT_PRECISION, FACTOR_PRECISION, FACTORS = 0, 1, 2, 3  # of the Gaussian's rows; from FACTORS on, K means
 COLUMNS = ("weight", "weight_precision", "factor_precision")  # by these names
@@ -450,7 +451,7 @@ def _missing(wanted, lo, hi, keys, slots):
     """Count the keys without a row: local ones, shared ones. The entries of an event have keys that differ."""
     local = shared = 0
     for a in range(lo, hi):
-        if row_at(find(wanted[a], keys, slots), slots) == MISSING:
+        if not there(wanted[a], keys, slots):
             if wanted[a] & SHARED:
                 shared += 1
             else:
@@ -472,12 +473,35 @@ def _touch(
     slots_at, keys_at, flags_at, seen_at = slots.ctypes.data, keys.ctypes.data, flags.ctypes.data, seen.ctypes.data
     parameters_at, row_bytes = parameters.ctypes.data, 4 * parameters.shape[1]
     if sieve is not None:
-        counters_at = sieve.words.ctypes.data
+        (
+            values, sifted, after, rare, told_keys, told_slots, anew,
+            counters, width, cells, written, places, counts, cells_digest,
+        ) = sieve  # fmt: skip
+        cells_at, admitted, held_back = cells.ctypes.data, 0, 0
     while done < last:
         lo, hi = starts[done * fields], starts[(done + 1) * fields]
-        if sieve is not None and done >= sieve.done[0]:  # once, however often it finds no room
-            sift(sieve, done, starts, fields, keys, slots)
-            sieve.done[0] = done + 1
+        if sieve is not None and done >= sifted[0]:  # once, however often it finds no room
+            sifted[0] = done + 1
+            for field in range(fields):
+                if after[field] <= 1:
+                    continue
+                first = -1
+                for a in range(starts[done * fields + field], starts[done * fields + field + 1]):
+                    key = wanted[a]
+                    if there(key, keys, slots) or there(key, told_keys, told_slots):
+                        continue
+                    times_seen = count(key, counters, width, cells, written, places, counts, cells_digest)
+                    if is_due(counters, width, cells):
+                        halve(counters, width, cells, written, places, counts, cells_digest)
+                    if times_seen >= after[field]:
+                        admitted += 1
+                        if anew:
+                            forget(key, counters, width, cells, written, places, counts, cells_digest)
+                        continue
+                    held_back += 1
+                    if len(whither):
+                        whither[a] = NOWHERE  # the row is of many partition keys
+                    first = hold_back(a, first, rare[field], wanted, values)
         if touched_size + hi - lo > len(touched):
             why = NO_ROOM
             break
@@ -492,9 +516,8 @@ def _touch(
                 break
         for a in range(lo, hi):
             _look_ahead(a, end, wanted, slots, slots_at, keys_at, flags_at, seen_at, parameters_at, row_bytes)
-            if sieve is not None:
-                if a + _AHEAD < end and likely(wanted[a + _AHEAD], slots) == MISSING:
-                    expect_counters(wanted[a + _AHEAD], sieve, counters_at)
+            if sieve is not None and a + _AHEAD < end and likely(wanted[a + _AHEAD], slots) == MISSING:
+                expect_counters(wanted[a + _AHEAD], counters, width, cells_at)
             key = wanted[a]
             slot = find(key, keys, slots)
             row = row_at(slot, slots)
@@ -522,6 +545,8 @@ def _touch(
                 touched_size += 1
             rows[a] = row
         done += 1
+    if sieve is not None:
+        note(admitted, held_back, counters, cells, written, places, counts, cells_digest)
     return why, done, size, touched_size, added_shared, room_bytes
 
 
