@@ -47,7 +47,7 @@ class Row:
     key: str  # 16 hexadecimal digits
     # Whether the value was seen too seldom to have a row (`admit_after`): this is the one of all such values of the
     # feature. Where an event has several of them, the first has the sum of their multipliers, the others have 0.
-    rare: bool
+    rare: bool = False
     scope: str  # "local": learned by one shard; "shared": by all
     multiplier: float  # x: 1 for a category, the transformed number for a number
     weight: float
