@@ -157,7 +157,7 @@ class Room:
         information = np.nan_to_num(self._information(), copy=False)  # a precision may leave single precision
         here = table.find(keys)
         information[here[here >= 0]] = np.inf
-        n = min(max(1, len(table) // _SHARE), int(np.isfinite(information).sum()))
+        n = min(max(1, len(table) // _SHARE), _finite(information))
         if n == 0:
             return False
         rows = least(information, table.keys, n)
@@ -179,9 +179,9 @@ def least(information: NDArray[np.float32], keys: NDArray[np.uint64], n: int) ->
     """
     bits = information.view(np.uint32)  # of numbers that are not negative they have the same order
     threshold, below = _nth(bits, n)
-    equal = np.flatnonzero(bits == threshold)
+    smaller, equal = _up_to(bits, threshold, below)
     chosen = equal[np.argsort(keys[equal], kind="stable")[: n - below]]
-    return np.sort(np.concatenate([np.flatnonzero(bits < threshold), chosen])).astype(np.int32)
+    return np.sort(np.concatenate([smaller, chosen]))
 
 
 @njit(cache=True, nogil=True)
@@ -203,3 +203,29 @@ def _nth(bits, n):
         below += low[rest]
         rest += 1
     return np.uint32(bin_ << 16 | rest), below
+
+
+@njit(cache=True, nogil=True)
+def _up_to(bits, threshold, below):
+    """Give the places of so many numbers below a threshold, and of those that equal it."""
+    equals = 0
+    for one in bits:
+        equals += one == threshold
+    smaller, equal = np.empty(below, np.int32), np.empty(equals, np.int32)
+    i = j = 0
+    for place in range(len(bits)):
+        if bits[place] < threshold:
+            smaller[i] = place
+            i += 1
+        elif bits[place] == threshold:
+            equal[j] = place
+            j += 1
+    return smaller, equal
+
+
+@njit(cache=True, nogil=True)
+def _finite(information):
+    count = 0
+    for one in information:
+        count += np.isfinite(one)
+    return count

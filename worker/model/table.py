@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from worker.model.admission import Sieve, hold_back, note
 from worker.model.arithmetic import mix, normal
+from worker.model.arrays import longer
 from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER, fade_row, left
 from worker.model.index import MISSING, enter, expect, fill, find, leave, likely, row_at, slots_for, there
@@ -212,7 +213,7 @@ class Table:
             # The event that found no room needs so many rows at most.
             needed = int(starts[(done + 1) * fields] - starts[done * fields])
             if self._touched_size + needed > len(self._touched):
-                self._touched = _longer(self._touched, 2 * len(self._touched) + needed)
+                self._touched = longer(self._touched, 2 * len(self._touched) + needed)
             elif self.size + needed > len(self.keys):
                 self._grow(self.size + needed)
 
@@ -233,7 +234,7 @@ class Table:
         self._dropped.append(keys[((flags & _TOLD) != 0) & ~of_all])
         self.shared_rows -= int(of_all.sum())
         if self._touched_size + len(rows) > len(self._touched):
-            self._touched = _longer(self._touched, self._touched_size + len(rows))
+            self._touched = longer(self._touched, self._touched_size + len(rows))
         self.size, self._touched_size = _drop(
             rows, self.swept, self.keys, self.size, self.parameters, self.parameters.view(np.uint32), self.seen,
             self.as_of, self._routes, self._flags, self.marks, self._slots, self._touched, self._touched_size,
@@ -369,16 +370,16 @@ class Table:
         # Doubling keeps the cost per row constant; a quarter is enough once a doubling would be felt in memory.
         old = len(self.keys)
         capacity = max(needed, old * 2 if old < 1_000_000 else old + old // 4)
-        self.keys = _longer(self.keys, capacity)
-        self.seen = _longer(self.seen, capacity)
+        self.keys = longer(self.keys, capacity)
+        self.seen = longer(self.seen, capacity)
         if len(self.as_of):
-            self.as_of = _longer(self.as_of, capacity)
+            self.as_of = longer(self.as_of, capacity)
         if len(self._routes):
-            self._routes = _longer(self._routes, capacity)
-        self._flags = _longer(self._flags, capacity)
-        self.parameters = _longer(self.parameters, capacity)
+            self._routes = longer(self._routes, capacity)
+        self._flags = longer(self._flags, capacity)
+        self.parameters = longer(self.parameters, capacity)
         if len(self.marks):
-            self.marks = _longer(self.marks, capacity)
+            self.marks = longer(self.marks, capacity)
         self._slots = slots_for(capacity)
         fill(self.keys, self.size, self._slots)
 
@@ -393,12 +394,6 @@ class Wanted(NamedTuple):
     local_bytes: int = 0  # of a new local row
     shared_bytes: int = 0  # of a new shared one
     forced: int = -1  # the event that is let in however little room there is
-
-
-def _longer(array: NDArray, capacity: int) -> NDArray:  # type: ignore[type-arg]  # any dtype, kept
-    longer = np.zeros((capacity, *array.shape[1:]), array.dtype)
-    longer[: len(array)] = array
-    return longer
 
 
 @njit(cache=True, nogil=True)
