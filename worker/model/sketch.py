@@ -10,8 +10,8 @@ Muthukrishnan, *An Improved Data Stream Summary: the Count-Min Sketch and its Ap
 
 N is bounded by ageing: all counters are halved, rounded down, after every w / 4 counts (the reset of Einziger, Friedman
 and Manes, *TinyLFU*, 2017). So N is at most w / 2, and with d = 3 a count is too high by 1 at most, with probability
-0.95; of w / 2 values that are all different, 1.7 % are counted as seen twice. A value that is seen again only after many
-more counts than w / 4 never reaches a threshold: that is wanted.
+0.95; of w / 2 values that are all different, 1.7 % are counted as seen twice. A value that is seen again only after
+many more counts than w / 4 never reaches a threshold: that is wanted.
 
 Words of the region: counts since the last halving, then two that its user has, then the counters, eight in a word.
 """
