@@ -36,6 +36,7 @@ _EVERY_KIND = Learning(
         "user": Feature(),
         "item": Feature(),
         "price": Feature(kind="numeric", transform="log"),
+        "price_as_is": Feature(kind="numeric", field="price", transform="log", standardise="off"),
         "price_band": Feature(kind="numeric", field="price", transform="buckets", edges=(1.0, 2.0)),
         "tags": Feature(kind="multi"),
         "user_x_item": Feature(kind="cross", of=("user", "item")),
@@ -63,13 +64,14 @@ def compile_all() -> None:
     cells.put(decode_words(encode_words(Words(places=np.arange(2), values=np.ones(2, np.uint64))), 2))
     cells.settle()
     table = Decoder(_EVERY_KIND, labelled=False).decode(_events(item="i1"), timestamps).table
-    entries = Features(_EVERY_KIND).encode(table)
+    entries = state.standardiser.standardise(Features(_EVERY_KIND).encode(table))
     state.model.predict(entries)
     sample(state.model, entries, state.model.gather(entries.keys), 0, logistic=True)
     _merge(timestamps)
     _bound(timestamps)
     _hold_back(timestamps)
     _learn_linear(timestamps)
+    _take_in(timestamps)
     _learn_packed()
     for partitioner in ("murmur2", "crc32"):
         partition_of(table["user"], 4, partitioner)
@@ -138,6 +140,15 @@ def _learn_linear(timestamps: NDArray[np.int64]) -> None:
         state.digest()
         table = Decoder(learning, labelled=False).decode(_events(item="i1"), timestamps).table
         state.model.predict(Features(learning).encode(table))
+
+
+def _take_in(timestamps: NDArray[np.int64]) -> None:
+    """Do what is done where events have ids, and not all negatives are learned."""
+    intake = Events(id="item", duplicate_window=1, keep_negatives=0.5)
+    learning = _EVERY_KIND.model_copy(update={"events": intake})
+    pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
+    for item in ("i1", "i2", 1):
+        pipeline.learn(state, _events(item=item), timestamps, _EVENTS)
 
 
 def _learn_packed() -> None:

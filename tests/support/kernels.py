@@ -8,7 +8,7 @@ from numba.core.dispatcher import Dispatcher
 
 from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
 from worker import warm
-from worker.config import Learning
+from worker.config import Feature, Learning
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
@@ -23,10 +23,21 @@ from worker.stream.merging import recall
 LEARNINGS = (
     learning_of(), learning_of(kind="sgd"), learning_of(kind="sgd", loss="squared"), learning_of(kind="ftrl"),
     learning_of(merge=True), learning_of(merge=True, half_life="1h"),
+    Learning.model_validate(
+        {
+            "events": {"id": "item", "duplicate_window": 500, "keep_negatives": 0.5},
+            "features": {"user": {}, "item": {}}, "model": {"factors": 4, "merge": False, "label_noise": 0.1},
+        }
+    ),
     learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
     *(
         learning_of(admit_after=2, admission_counters=1_024, **model)
         for model in ({}, {"kind": "sgd"}, {"merge": True}, {"merge": True, "max_rows": 500}, {"max_rows": 500})
+    ),
+    Learning(
+        features={"user": Feature(), "item": Feature()} | {name: Feature(kind="numeric", field="time", transform=name)
+                                        for name in ("identity", "log")},
+        model=learning_of().model,
     ),
 )  # fmt: skip
 
@@ -64,7 +75,7 @@ def _restore(writer: Writer, all_: list[Writer]) -> None:
     verify(state, writer.manifests[-1])
     config = SimpleNamespace(model=writer.learning.model)
     recall(config, state, writer.manifests[-1], [0], lambda shard: Partition(all_[shard]))
-    state.model.predict(_entries(writer.learning))
+    state.model.predict(state.standardiser.standardise(_entries(writer.learning)))
 
 
 def _follow(writer: Writer) -> None:
@@ -78,7 +89,7 @@ def _follow(writer: Writer) -> None:
         whole.add(state, version)
         for record in version.of_kind(Kind.ROWS):
             state.model.table.mark(decode_keys(record.value), 1)
-    entries = _entries(writer.learning)
+    entries = state.standardiser.standardise(_entries(writer.learning))
     whole.predict(state.model, entries)
     if writer.learning.model.kind == "gaussian":
         whole.sample(state.model, entries, 7)

@@ -28,7 +28,7 @@ class Behind:
     """What stands behind the score of one event, copied while nothing else moved it."""
 
     version: int  # of the shard; 0 before the first
-    entries: Entries  # of the event, as they were scored
+    entries: Entries  # the event as it was scored: its numbers on the shard's scale, rare values as such
     rare: NDArray[np.bool_]  # [entries] which stand for a value that has no row yet, because it was seen too seldom
     scores: Scores
     parameters: NDArray[np.float32]  # [entries, 3 + K] of each entry's row
@@ -49,7 +49,7 @@ class Row:
     # feature. Where an event has several of them, the first has the sum of their multipliers, the others have 0.
     rare: bool = False
     scope: str  # "local": learned by one shard; "shared": by all
-    multiplier: float  # x: 1 for a category, the transformed number for a number
+    multiplier: float  # x: 1 for a category; a number as it enters, transformed and scaled
     weight: float
     weight_deviation: float  # standard deviation
     # Precision beyond that of the prior: what the events have told. An event adds its h x^2 to the weight's, where h is

@@ -114,12 +114,12 @@ class Admission:
         )  # fmt: skip
 
 
-def regions(counters: int) -> dict[str, int]:
-    """Give the region of cells that so many counters take."""
-    return {REGION: words_for(width_of(counters))}
+def words_of(counters: int) -> int:
+    """Give how many words of cells so many counters take."""
+    return words_for(width_of(counters))
 
 
-def bytes_for(counters: int) -> int:
+def bytes_of(counters: int) -> int:
     """Give the bytes that so many counters take."""
     return words_for(width_of(counters)) * CELL_BYTES
 

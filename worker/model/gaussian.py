@@ -10,11 +10,14 @@ with label y, probability p = sigmoid(f), g = p - y, h = p (1 - p) and d = df/dp
 filtering with a diagonal Gaussian:
 
     variance = sum d^2 / precision,  step = g / (1 + h variance),
-    mean -= step d / precision,  precision += h d^2 (its mean over k for the factors).
+    mean -= step d / precision,  precision += h d^2 (its mean over k for the factors),
+
+where |step| variance, by which f moves to first order, is |f| + 16 at most.
 
 After Graepel et al., *Web-Scale Bayesian Click-Through Rate Prediction* (adPredictor, 2010), and Pan et al.,
 *Field-weighted Factorization Machines* (2018). Squared loss is the same with p = f, g = f - y, h = 1 / noise variance;
-a sample weight multiplies g and h. Without factors (K = 0) it is Bayesian online linear or logistic regression.
+a sample weight multiplies g and h. Where labels may be flipped, or events of one label were left out, both are those of
+`worker.model.labels`. Without factors (K = 0) it is Bayesian online linear or logistic regression.
 """
 
 from dataclasses import dataclass
@@ -27,6 +30,7 @@ from worker.model.arithmetic import mix, sigmoid
 from worker.model.batch import SHARED, Batch, Entries
 from worker.model.bounds import UNBOUNDED, Bounds, Room
 from worker.model.forgetting import NEVER, Clock, advance, fade_pairs, fade_row, left, tick_of
+from worker.model.labels import AS_DRAWN, Labelling, evidence
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution, Ledger
 from worker.model.shared import Shared
@@ -37,6 +41,10 @@ _LANES = 8  # partial sums of a dot product: a fixed order of additions that sti
 _LARGEST_LOGIT = np.float32(1e6)
 _LARGEST_VARIANCE = np.float32(1e12)
 _LARGEST_PRECISION = np.float32(1e30)
+# How far past 0 an event that was predicted all wrong moves its logit. Where p is nearly 0 or 1, h vanishes, and a step
+# of g alone is as long as the variance: with many numbers it goes so far to the other side that the next is longer yet.
+# A logit of 16 is as sure as single precision tells, and no event of the streams of `make bench` has ever come so far.
+_FURTHEST = np.float32(16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +55,7 @@ class Settings:
     pair_precision: float = 1.0
     logistic: bool = True
     noise_variance: float = 1.0  # of the squared loss
+    labelling: Labelling = AS_DRAWN  # of the logistic loss: what happened to labels before they are learned
     merge: bool = False  # with the other shards: what is learned of shared rows is kept as contributions too
     half_life_ms: int = 0  # of what is learned, in event time; 0 where nothing is forgotten
     bounds: Bounds = UNBOUNDED  # how large the model may become
@@ -268,7 +277,8 @@ class Gaussian:
             self.table.keys, self.table.as_of, self.clock.words, self.clock.tick_ms, self._pairs_as_of(),
             np.uint64(prior.seed), prior.init_deviation, prior.weight_precision, prior.factor_precision,
             self.settings.pair_precision, self.settings.logistic,
-            np.float32(1.0 / self.settings.noise_variance), predictions, variances,
+            np.float32(1.0 / self.settings.noise_variance), self.settings.labelling.flips,
+            self.settings.labelling.kept, predictions, variances,
         )  # fmt: skip
         return Scores(predictions=predictions, variances=variances)
 
@@ -327,7 +337,7 @@ def _pass(
     parameters, seen, pair_means, pair_precisions,
     keys, as_of, clock, tick_ms, pairs_as_of,
     seed, init_deviation, weight_precision, factor_precision, pair_precision,
-    logistic, noise_precision, predictions, variances,
+    logistic, noise_precision, flips, kept, predictions, variances,
 ):  # fmt: skip
     """Score, and if asked learn, events one after the other. Gives the number too unstable to learn from."""
     zero, one = np.float32(0), np.float32(1)
@@ -402,9 +412,12 @@ def _pass(
         if not learn:
             continue
         weight = weights[n]
-        precision = p * (one - p) if logistic else noise_precision
-        h = weight * precision
-        g = weight * (p - labels[n]) if logistic else h * (p - labels[n])
+        if logistic:
+            g, h = evidence(p, labels[n], flips, kept)
+            g, h = weight * g, weight * h
+        else:
+            h = weight * noise_precision
+            g = h * (p - labels[n])
         step = g / (one + h * variance)
         # Not a number fails all. No mean moves by more than |step| sqrt(variance / precision), so none overflows.
         if not (abs(f) < _LARGEST_LOGIT and variance < _LARGEST_VARIANCE and abs(step) < _LARGEST_LOGIT):
@@ -412,6 +425,8 @@ def _pass(
             continue
         if weight == zero:
             continue
+        if logistic and abs(step) * variance > abs(f) + _FURTHEST:
+            step = np.copysign((abs(f) + _FURTHEST) / variance, step)
         for s in range(active):
             i = present[s]
             for a in range(starts[n * F + i], starts[n * F + i + 1]):

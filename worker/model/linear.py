@@ -4,8 +4,9 @@ With the entries (row a, multiplier x) of all fields of an event, the bias among
 
     f = sum_a x_a w_a,    p = 1 / (1 + e^-f) (logistic loss) or f (squared loss),
 
-and the gradient of the loss to a weight is g x_a with g = p - y. Every weight begins at zero. How far a gradient moves
-a weight is all that the kinds differ in.
+and the gradient of the loss to a weight is g x_a with g = p - y; where labels may be flipped, or events were left out,
+with that of `worker.model.labels`. Every weight begins at zero. How far a gradient moves a weight is all that the kinds
+differ in.
 
 They keep no precision. So they have no variance to tell, and what shards learn apart does not add up: of natural
 parameters that do (see `worker.model.shared`) they have none. Every row belongs to one shard.

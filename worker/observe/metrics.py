@@ -48,6 +48,12 @@ class WorkerMetrics:
         # What was read and learned.
         self.events = counter("events", "Valid events learned from", "shard")
         self.rejected = counter("rejected", "Bad records sent to the dead-letter topic", "shard", "reason")
+        self.skipped = counter(
+            "skipped",
+            "Valid events not learned: duplicates by their id, or negatives that events.keep_negatives leaves out",
+            "shard",
+            "reason",
+        )
         self.evicted_rows = counter(
             "evicted_rows",
             "Rows that had to go: the model reached model.max_rows or max_bytes",

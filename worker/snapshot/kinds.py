@@ -2,13 +2,16 @@
 
 from worker.config import Learning
 from worker.events.features import thresholds_of
-from worker.model.admission import Admission, bytes_for, regions
+from worker.model import admission, standardising, window
+from worker.model.admission import Admission
 from worker.model.bounds import Bounds
 from worker.model.cells import Cells
 from worker.model.ftrl import Ftrl, FtrlSettings
 from worker.model.gaussian import Gaussian, Settings
+from worker.model.labels import Labelling
 from worker.model.learner import Learner
 from worker.model.sgd import Sgd
+from worker.model.standardising import Standardiser
 from worker.model.table import Prior
 
 
@@ -22,7 +25,7 @@ def learner_of(learning: Learning, cells: Cells | None = None, *, reserve: bool 
     """
     settings, bytes_ = learning.model, learning.model.max_bytes_each
     if bytes_ and learning.admits:
-        bytes_ = max(1, bytes_ - bytes_for(settings.admission_counters))
+        bytes_ = max(1, bytes_ - admission.bytes_of(settings.admission_counters))
     bounds = Bounds(rows=settings.max_rows, bytes=bytes_)
     learner = _learner(learning, bounds, reserve=reserve)
     if learning.admits:
@@ -33,13 +36,14 @@ def learner_of(learning: Learning, cells: Cells | None = None, *, reserve: bool 
 
 def _learner(learning: Learning, bounds: Bounds, *, reserve: bool) -> Learner:
     settings = learning.model
-    logistic = settings.loss == "logistic"
+    logistic, labelling = settings.loss == "logistic", labelling_of(learning)
     if settings.kind == "sgd":
-        return Sgd(rate=settings.learning_rate, logistic=logistic, bounds=bounds)
+        return Sgd(rate=settings.learning_rate, logistic=logistic, bounds=bounds, labelling=labelling)
     if settings.kind == "ftrl":
         return Ftrl(
             FtrlSettings(alpha=settings.ftrl_alpha, beta=settings.ftrl_beta, l1=settings.ftrl_l1, l2=settings.ftrl_l2),
             bounds,
+            labelling,
         )
     prior = Prior(
         factors=settings.factors,
@@ -54,6 +58,7 @@ def _learner(learning: Learning, bounds: Bounds, *, reserve: bool) -> Learner:
             pair_precision=settings.prior_pair_precision,
             logistic=logistic,
             noise_variance=settings.noise_variance,
+            labelling=labelling,
             merge=settings.merge,
             half_life_ms=settings.half_life_ms,
             bounds=bounds,
@@ -63,6 +68,25 @@ def _learner(learning: Learning, bounds: Bounds, *, reserve: bool) -> Learner:
     )
 
 
+def labelling_of(learning: Learning) -> Labelling:
+    """Say what happened to labels before they are learned."""
+    return Labelling(flips=learning.model.label_noise, kept=learning.events.keep_negatives)
+
+
 def cells_of(learning: Learning) -> Cells:
     """Make what a shard remembers beside its rows."""
-    return Cells(regions(learning.model.admission_counters) if learning.admits else {})
+    regions = {}
+    if learning.events.id is not None:
+        regions[window.REGION] = window.words_of(learning.events.duplicate_window)
+    if learning.standardised:
+        regions[standardising.REGION] = standardising.WORDS * len(learning.standardised)
+    if learning.admits:
+        regions[admission.REGION] = admission.words_of(learning.model.admission_counters)
+    return Cells(regions)
+
+
+def standardiser_of(learning: Learning, cells: Cells) -> Standardiser:
+    """Make what puts numbers on one scale, by what the cells of a shard remember of them."""
+    names = list(learning.features)
+    fields = [1 + names.index(name) for name in learning.standardised]  # the bias comes first
+    return Standardiser(cells, fields, [learning.features[name].clip for name in learning.standardised])

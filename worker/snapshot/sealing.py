@@ -45,8 +45,6 @@ from worker.snapshot.records import (
 )
 from worker.snapshot.state import ShardState, Sweep
 
-# Below this a base is not worth its records: a restore reads that much in a fraction of a second.
-_SMALLEST_BASE_BYTES = 33_554_432
 _FRAME_BYTES = 2_048  # what a record takes beside its value: key, headers, and Kafka's own
 
 
@@ -59,6 +57,7 @@ class Writing:
     record_limit_bytes: int  # max.message.bytes of the model topic
     keep_bases: int
     base_part_bytes: int
+    base_after_bytes: int
 
     @classmethod
     def of(cls, config: Config, record_limit_bytes: int) -> Self:
@@ -69,6 +68,7 @@ class Writing:
             record_limit_bytes=record_limit_bytes,
             keep_bases=config.snapshots.keep_bases,
             base_part_bytes=config.snapshots.base_part_bytes,
+            base_after_bytes=config.snapshots.base_after_bytes,
         )
 
 
@@ -140,7 +140,7 @@ class Sealed:
         self._evicted = state.model.table.dropped()
         self._pairs = pair_columns(state) if self._contribution is None and len(state.model.pair_means) else None
         self.progress = state.progress.copy()
-        self.rejected = state.rejected.copy()
+        self.rejected, self.skipped = state.rejected.copy(), state.skipped.copy()
         self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)
         self._watermark, self._peers = state.watermark, dict(sorted(state.peers.items()))
         admission = state.model.room.admission
@@ -152,6 +152,7 @@ class Sealed:
             admitted=admission.admitted if admission is not None else 0,
             held_back=admission.held_back if admission is not None else 0,
             rejected=dict(sorted(state.rejected.items())),
+            skipped={str(why): count for why, count in sorted(state.skipped.items())},
             clock=state.model.clock.time,
             pending=state.model.clock.pending,
             view=state.view(),
@@ -267,7 +268,7 @@ class Sealed:
             if model.shared is not None:
                 size_bytes += len(model.shared.merged) * entry_bytes(factors)
             size_bytes += len(state.cells) * WORD_BYTES
-            if state.bytes_since_base > max(size_bytes, _SMALLEST_BASE_BYTES):
+            if state.bytes_since_base > max(size_bytes, self._writing.base_after_bytes):
                 own, merged = model.shared.frozen() if model.shared is not None else (None, None)
                 self._sweep = Sweep(
                     version=self.version, stop_row=len(model.table), own=own, merged=merged, peers=dict(state.peers),

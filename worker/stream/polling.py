@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, KafkaError, Message
 from numpy.typing import NDArray
 
 from worker.errors import ConfigurationError, FencedError, IncompatibleDataError
+from worker.events.intake import Source
 
 _LOG = logging.getLogger(__name__)
 _FORBIDDEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
@@ -55,6 +56,11 @@ def columns(messages: list[Message]) -> tuple[list[bytes | None], NDArray[np.int
         [message.value() for message in messages],
         np.array([message.timestamp()[1] for message in messages], np.int64),
     )
+
+
+def source(messages: list[Message]) -> Source:
+    """Tell where messages of one shard stand."""
+    return Source(shard=messages[0].partition(), offsets=np.array([message.offset() for message in messages], np.int64))
 
 
 def _judge(message: Message) -> None:

@@ -11,7 +11,12 @@ from worker.events.decode import Decoded, Decoder, Reason
 
 NOW = 1_700_000_000_000
 GOOD = b'{"user":"u","item":"i","label":1,"time":1700000000000,"price":2.5,"tags":["a","b"]}'
-FEATURES = {"user": {}, "item": {}, "price": {"kind": "numeric"}, "tags": {"kind": "multi", "max_values": 3}}
+FEATURES = {
+    "user": {},
+    "item": {},
+    "price": {"kind": "numeric", "standardise": "off"},
+    "tags": {"kind": "multi", "max_values": 3},
+}
 
 
 def _learning(features=FEATURES, model=None, **events) -> Learning:
@@ -51,6 +56,12 @@ def test_a_good_record():
     ):
         assert column.tolist() == [expected] * 100
         assert column.dtype == kind
+
+
+@pytest.mark.parametrize(("price", "reason"), [(b"1e39", None), (b"-1e308", None), (b"1e309", Reason.NOT_FINITE)])
+def test_a_number_that_is_standardised_may_be_of_any_size(price, reason):
+    learning = _learning({"price": {"kind": "numeric"}})
+    assert _fate(GOOD.replace(b"2.5", price), learning=learning) is reason
 
 
 def test_no_records():

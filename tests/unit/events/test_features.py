@@ -110,11 +110,33 @@ def test_numbers():
 
 
 def test_minus_zero_is_zero_to_the_bit():
+    kinds = {"plain": {"transform": "identity"}, "gain": {"transform": "log"}}
+    as_is = {"standardise": "off"}
     features = _features(
-        plain={"kind": "numeric", "field": "x"}, gain={"kind": "numeric", "field": "x", "transform": "log"}
+        **{name: {"kind": "numeric", "field": "x"} | kind | as_is for name, kind in kinds.items()},
+        **{f"scaled_{name}": {"kind": "numeric", "field": "x"} | kind for name, kind in kinds.items()},
     )
-    minus, plus = (features.encode(pa.table({"x": [zero]})).values for zero in (-0.0, 0.0))
-    assert minus.tobytes() == plus.tobytes()
+    minus, plus = (features.encode(pa.table({"x": [zero]})) for zero in (-0.0, 0.0))
+    assert minus.values.tobytes() == plus.values.tobytes()
+    assert minus.numbers.tobytes() == plus.numbers.tobytes()
+
+
+def test_numbers_that_are_standardised_go_along_as_they_are():
+    features = _features(
+        user={},
+        gain={"kind": "numeric", "field": "price", "transform": "log"},
+        price={"kind": "numeric"},
+        cents={"kind": "numeric", "field": "price", "scale": 0.01},
+    )
+    entries = features.encode(pa.table({"user": ["u", None, "v"], "price": [1e200, 7.25, None]}))
+    # Each has its entry, which is 0 until the shard says on which scale it lies
+    assert _field(entries, 2) == [[(_key("gain"), 0.0)], [(_key("gain"), 0.0)], []]
+    assert _field(entries, 3) == [[(_key("price"), 0.0)], [(_key("price"), 0.0)], []]
+    assert _field(entries, 4)[1:] == [[(_key("cents"), 725.0)], []]
+    np.testing.assert_array_equal(
+        entries.numbers, [[log(1 + 1e200), 1e200], [log(8.25), 7.25], [np.nan, np.nan]], strict=True
+    )
+    assert _features(user={}).encode(pa.table({"user": ["u"]})).numbers is None
 
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.large_list(pa.large_string())])
@@ -185,7 +207,7 @@ def test_golden_entries(merge):
         merge=merge,
         user={},
         genres={"kind": "multi"},
-        price={"kind": "numeric", "transform": "log"},
+        price={"kind": "numeric", "transform": "log", "standardise": "off"},
         band={"kind": "numeric", "field": "price", "transform": "buckets", "edges": [1, 10]},
         pair={"kind": "cross", "of": ["user", "genres"]},
     )

@@ -36,7 +36,7 @@ Bits = tuple[bytes, ...]
 @pytest.fixture(autouse=True)
 def bases_early(monkeypatch):
     """Let a base be due as soon as what was written since the last one outweighs it, however small."""
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
 
 
 class Shards:

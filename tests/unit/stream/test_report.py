@@ -5,6 +5,7 @@ from confluent_kafka import Consumer
 from prometheus_client import CollectorRegistry
 
 from tests.support.lineage import Writer, events, learning_of, versions
+from worker.config import Events
 from worker.observe.metrics import WorkerMetrics
 from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding
@@ -74,6 +75,29 @@ def test_shards_that_are_not_merged_exchange_nothing(registry, report):
     writer.learn(events(50, 3))
     commit(report, writer, [])
     assert exchanged(registry, "rows") == {"published": None, "folded": None}
+
+
+def test_what_is_skipped_is_counted_once_committed(registry, report):
+    writer = Writer(learning_of().model_copy(update={"events": Events(id="item", keep_negatives=0.5)}))
+
+    def skipped(reason: str) -> float | None:
+        return registry.get_sample_value("headrace_skipped_total", {"shard": "0", "reason": reason})
+
+    # Given a shard of which another worker has told already what it skipped
+    writer.learn(events(300, 3))
+    writer.commit()
+    report.began(writer.state, 0.0)
+    before = dict(writer.state.skipped)
+    assert before.keys() == {"duplicate", "negative"}
+    # When the same events come once more
+    writer.learn(events(300, 3))
+    sealed = writer.seal()
+    assert skipped("duplicate") is None, "not committed yet"
+    sealed.close(0, 0)
+    version = Outgoing(owned=Owned.restored(writer.state, []), sealed=sealed, offset=0, dead_letters=[])
+    report.committed([version], [sealed.settle()], 0.0)
+    # Then all of them count as duplicates, and none as left out
+    assert (skipped("duplicate"), skipped("negative")) == (300, None)
 
 
 def test_a_peer_that_nobody_here_can_be_behind_is_told_no_more(registry, report):
