@@ -29,7 +29,7 @@ SELDOM = {"users": 400, "items": 60}
 @pytest.fixture(autouse=True)
 def bases_early(monkeypatch):
     """Let a base be due as soon as the deltas outweigh it, however small."""
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
 
 
 def restored(writer: Writer) -> ShardState:
