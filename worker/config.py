@@ -108,6 +108,13 @@ class Feature(Section):
     edges: tuple[float, ...] = Field((), description="where one bucket ends and the next begins, rising")
     max_values: int = Field(64, gt=0, le=65_536, description="a multi-valued field longer than this is rejected")
     of: tuple[str, ...] = Field((), description="the features that a cross combines")
+    admit_after: int = Field(
+        0,
+        ge=0,
+        le=255,
+        description="how often a value is seen before it has a row of its own; until then it counts as the feature's "
+        "rare value, one row for all of them. 0 and 1 are at once",
+    )
     scope: Literal["auto", "local", "shared"] = Field(
         "auto", description="whose rows: auto is local for the partition key and its crosses, else shared"
     )
@@ -124,6 +131,11 @@ class Feature(Section):
             raise ValueError("`edges` must rise strictly")
         if self.transform != "identity" and self.kind != "numeric":
             raise ValueError(f'transform = "{self.transform}" needs kind = "numeric"')
+        if self.admit_after > 1 and self._is_number:
+            raise ValueError(
+                "`admit_after` is for values that have a row each, and a number has one row for all of them: leave it "
+                'out, or set transform = "buckets"'
+            )
         if self.standardise == "on" and not self._is_number:
             raise ValueError('standardise = "on" needs kind = "numeric", and a transform other than "buckets"')
         if self.standardise == "on" and self._is_scaled:
@@ -163,6 +175,13 @@ class Model(Section):
         "off",
         description="the same in memory of a shard, as headrace_table_bytes counts it: off, or a number of bytes, KiB, "
         "MiB or GiB. A worker with n shards takes n times as much",
+    )
+    admission_counters: int = Field(
+        4_194_304,
+        ge=1_024,
+        le=2**32,
+        description="of a shard, where features have `admit_after`: 13 bytes for 8. Values that have no row yet are "
+        "counted well as long as each is seen again within a twelfth as many of their occurrences",
     )
     loss: Literal["logistic", "squared"] = Field("logistic", description="logistic wants labels from 0 to 1")
     label_noise: float = Field(
@@ -285,11 +304,18 @@ class Learning(Section):
             )
         # A row of parameters, its key and what else a table keeps of it, and its entries in two ledgers.
         each = 4 * (3 + self.model.factors) + 48 + (2 * (8 * (3 + self.model.factors) + 32) if self.model.merge else 0)
-        if 0 < self.model.max_bytes_each < least * each:
+        counters = self.model.admission_counters * 13 // 8 if self.admits else 0
+        if 0 < self.model.max_bytes_each < least * each + counters:
+            of_counters = f", and model.admission_counters {counters}" if counters else ""
             raise ValueError(
                 f"model.max_bytes = {self.model.max_bytes!r} is too few: {_LEAST_EVENTS} events of {most} rows each "
-                f"take {least * each} bytes; or lower `max_values` of multi-valued features"
+                f"take {least * each} bytes{of_counters}; or lower `max_values` of multi-valued features"
             )
+
+    @property
+    def admits(self) -> bool:
+        """Tell whether values of some feature are held back until they were seen often enough."""
+        return any(feature.admit_after > 1 for feature in self.features.values())
 
     def _most_rows(self, name: str) -> int:
         """Give how many rows an event may have of a feature."""

@@ -43,6 +43,7 @@ _EVERY_KIND = Learning(
     },
     model=Model(merge=False),
 )
+_CATEGORIES = {name: feature for name, feature in _EVERY_KIND.features.items() if name != "price"}
 
 
 def compile_all() -> None:
@@ -68,6 +69,7 @@ def compile_all() -> None:
     sample(state.model, entries, state.model.gather(entries.keys), 0, logistic=True)
     _merge(timestamps)
     _bound(timestamps)
+    _hold_back(timestamps)
     _learn_linear(timestamps)
     _take_in(timestamps)
     _learn_packed()
@@ -111,6 +113,21 @@ def _bound(timestamps: NDArray[np.int64]) -> None:
         if state.model.shared is not None:
             state.model.shared.merged.has(state.model.shared.merged.all().keys)
         state.model.recall()
+
+
+def _hold_back(timestamps: NDArray[np.int64]) -> None:
+    """Do what a model does that holds rare values back: it lets some in, and counts them anew where it is bounded."""
+    features = {name: feature.model_copy(update={"admit_after": 2}) for name, feature in _CATEGORIES.items()}
+    for model in (Model(merge=False, admission_counters=1_024), Model(max_rows=1_000, admission_counters=1_024)):
+        learning = _EVERY_KIND.model_copy(update={"features": features, "model": model})
+        pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
+        for number in range(512):  # so many that counters are halved
+            pipeline.learn(state, _events(item=f"i{number}")[:1], timestamps[:1], number)
+        pipeline.learn(state, _events(item="i512"), timestamps, _EVENTS)
+        state.model.boundary()
+        state.digest()
+        table = Decoder(learning, labelled=False).decode(_events(item="i1"), timestamps).table
+        state.model.predict(Features(learning).encode(table))
 
 
 def _learn_linear(timestamps: NDArray[np.int64]) -> None:

@@ -40,6 +40,10 @@ LEARNINGS = (
         }
     ),
     learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
+    *(
+        learning_of(admit_after=2, admission_counters=1_024, **model)
+        for model in ({}, {"kind": "sgd"}, {"merge": True}, {"merge": True, "max_rows": 500}, {"max_rows": 500})
+    ),
     Learning(
         features={"user": Feature(), "item": Feature()} | {name: Feature(kind="numeric", field="time", transform=name)
                                         for name in ("identity", "log")},

@@ -20,11 +20,13 @@ from worker.stream.tail import TrimmedError
 NOW = 1_735_689_600_000
 
 
-def learning_of(**model: Any) -> Learning:
+def learning_of(*, admit_after: int = 0, **model: Any) -> Learning:
     """Two features and few factors, unless told otherwise."""
     few = {"factors": 4} if model.get("kind", "gaussian") == "gaussian" else {}
     model = few | {"merge": False} | model
-    return Learning.model_validate({"features": {"user": {}, "item": {}}, "model": model})
+    return Learning.model_validate(
+        {"features": {name: {"admit_after": admit_after} for name in ("user", "item")}, "model": model}
+    )
 
 
 def events(n: int, seed: int, *, users: int = 300, items: int = 100, start: int = NOW) -> list[bytes]:

@@ -302,5 +302,27 @@ def test_a_bound_below_a_few_events_is_refused(tmp_path, bound, told):
 
 
 def test_every_setting_of_the_model_belongs_to_a_kind_or_to_all():
-    of_all = {"name", "topic", "kind", "loss", "merge", "max_rows", "max_bytes", "label_noise"}
+    of_all = {"name", "topic", "kind", "loss", "merge", "max_rows", "max_bytes", "admission_counters", "label_noise"}
     assert of_all | {name for names in ONLY_OF.values() for name in names} == set(Model.model_fields)
+
+
+def test_values_of_a_number_cannot_be_held_back(tmp_path):
+    path = write(tmp_path, "[features.price]\nkind = 'numeric'\nadmit_after = 2\n")
+    told = "`admit_after` is for values that have a row each, and a number has one row for all of them"
+    assert problems(path) == [f'{path}: features.price: {told}: leave it out, or set transform = "buckets"']
+    for feature in ("admit_after = 1", "transform = 'buckets'\nedges = [1.0]\nadmit_after = 2"):
+        load(write(tmp_path, f"[features.price]\nkind = 'numeric'\n{feature}\n"), {})
+
+
+@pytest.mark.parametrize("times", [-1, 256])
+def test_a_counter_holds_255(tmp_path, times):
+    (told,) = problems(write(tmp_path, f"[features.user]\nadmit_after = {times}\n"))
+    assert "features.user.admit_after" in told
+
+
+def test_bytes_that_hold_the_counters_and_nothing_else_are_refused(tmp_path):
+    text = "[features.user]\nadmit_after = 2\n[model]\nmax_bytes = '1MiB'\n"
+    (told,) = problems(write(tmp_path, text))
+    assert "model.max_bytes = '1MiB' is too few" in told
+    assert "model.admission_counters 6815744" in told
+    load(write(tmp_path, f"{text}admission_counters = 100_000\n"), {})

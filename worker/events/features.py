@@ -8,6 +8,7 @@
 | numeric, buckets | of (feature, number of edges at or below v) | 1 |
 | multi | of (feature, value), each distinct one | 1 / how many: the list weighs as much as a single category |
 | cross | of the parts' keys, in the order of `of` | product of the parts' |
+| rare | of (feature, the byte FF), which is no text | the sum of those it stands for: see `worker.model.admission` |
 
 Keys are explained in `hashing`; their highest bit tells the rows that shards share from those of one shard alone. A
 null has no entry, nor has a cross without one of its parts.
@@ -21,9 +22,10 @@ from worker.config import Feature, Learning
 from worker.errors import IncompatibleDataError
 from worker.events.arrays import floats, integers, lists, present, spread, texts, whole
 from worker.events.assemble import cross, distinct, interleave, routes, starts_of
-from worker.events.hashing import hash_integers, hash_texts, key_of, seed_of
+from worker.events.hashing import hash_integers, hash_texts, key_of, rare_key_of, seed_of
 from worker.events.numeric import bucketed, scaled, transformed
 from worker.events.partition import hashes_of
+from worker.model.admission import Thresholds
 from worker.model.batch import SHARED, Entries
 
 _BIAS = "bias"
@@ -148,6 +150,22 @@ class Features:
                     np.zeros(len(keys), np.float32) if feature.standardised else scaled(feature, floats(array)[given])
                 )
         return keys, values, starts_of(given)
+
+
+def thresholds_of(learning: Learning) -> Thresholds:
+    """Tell which fields hold rare values back, the bias first, and the keys of the rows that stand for these."""
+    shared = [True, *(not learning.is_local(name) for name in learning.features)]
+    keys = [rare_key_of(name) for name in (_BIAS, *learning.features)]
+    return Thresholds(
+        after=np.array([0, *(feature.admit_after for feature in learning.features.values())], np.int64),
+        rare=np.array(
+            [
+                key | SHARED if of_all and learning.model.merge else key & ~SHARED
+                for key, of_all in zip(keys, shared, strict=True)
+            ],
+            np.uint64,
+        ),
+    )
 
 
 def hash_categories(name: str, array: pa.Array, seed: np.uint64) -> NDArray[np.uint64]:

@@ -135,3 +135,12 @@ def key_of(feature: str, value: str = "") -> np.uint64:
     """
     data = np.frombuffer(value.encode(), np.uint8)
     return np.uint64(hash_texts(data, np.array([0, len(data)], np.int64), seed_of(feature))[0])
+
+
+def rare_key_of(feature: str) -> np.uint64:
+    """Give the key that stands for all rare values of a feature: of the byte FF, which no UTF-8 text has.
+
+    >>> hex(rare_key_of("user"))
+    '0xf812078e5513e816'
+    """
+    return np.uint64(max(xxh64(np.array([0xFF], np.uint8), 0, 1, seed_of(feature)), _ONE))

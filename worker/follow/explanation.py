@@ -28,7 +28,8 @@ class Behind:
     """What stands behind the score of one event, copied while nothing else moved it."""
 
     version: int  # of the shard; 0 before the first
-    entries: Entries  # the event as the learner sees it, its numbers on the shard's scale
+    entries: Entries  # the event as it was scored: its numbers on the shard's scale, rare values as such
+    rare: NDArray[np.bool_]  # [entries] which stand for a value that has no row yet, because it was seen too seldom
     scores: Scores
     parameters: NDArray[np.float32]  # [entries, 3 + K] of each entry's row
     seen: NDArray[np.int64]  # [entries]
@@ -44,6 +45,9 @@ class Row:
     feature: str
     value: str  # as in the event; empty for the bias
     key: str  # 16 hexadecimal digits
+    # Whether the value was seen too seldom to have a row (`admit_after`): this is the one of all such values of the
+    # feature. Where an event has several of them, the first has the sum of their multipliers, the others have 0.
+    rare: bool = False
     scope: str  # "local": learned by one shard; "shared": by all
     multiplier: float  # x: 1 for a category; a number as it enters, transformed and scaled
     weight: float
@@ -171,6 +175,7 @@ def _rows(learning: Learning, names: tuple[str, ...], spelt: list[list[str]], be
                 Row(
                     feature=name, value=value,
                     key=f"{entries.keys[at]:016x}", scope="shared" if entries.keys[at] & SHARED else "local",
+                    rare=bool(behind.rare[at]),
                     multiplier=float(entries.values[at]),
                     weight=float(row[WEIGHT]), weight_deviation=float(row[WEIGHT_PRECISION]) ** -0.5,
                     weight_information=float(row[WEIGHT_PRECISION]) - prior.prior_weight_precision,

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
 
+CELL_BYTES = 8 + 1 + 4  # of a word: itself, whether it was written, and its place among those that were
+
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
@@ -119,7 +121,7 @@ def mark(place, words, written, places, counts, digest) -> None:
         written[place] = True
         places[counts[0]] = place
         counts[0] += 1
-        digest[0] -= _hash(place, words[place])
+        digest[0] -= hash_word(place, words[place])
 
 
 @njit(cache=True, nogil=True)
@@ -139,11 +141,12 @@ def _put(at, values, words, written, places, counts, digest):
 def _settle(words, written, places, counts, digest):
     for i in range(counts[0]):
         place = places[i]
-        digest[0] += _hash(np.int64(place), words[place])
+        digest[0] += hash_word(np.int64(place), words[place])
         written[place] = False
     counts[0] = 0
 
 
 @njit(cache=True, nogil=True)
-def _hash(place, word):
+def hash_word(place: int, word: np.uint64) -> np.uint64:
+    """Give what a word adds to the digest."""
     return mix(mix(np.uint64(place) + np.uint64(1)) ^ word) if word else np.uint64(0)

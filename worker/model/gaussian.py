@@ -92,8 +92,8 @@ class Gaussian:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the table, and of what merging keeps of shared rows beside it."""
-        return self.table.nbytes + (self.shared.nbytes if self.shared is not None else 0)
+        """Bytes of the table, of what merging keeps of shared rows beside it, and of the counters of rare values."""
+        return self.table.nbytes + (self.shared.nbytes if self.shared is not None else 0) + self.room.counter_bytes
 
     def predict(self, entries: Entries, parameters: NDArray[np.float32] | None = None) -> Scores:
         """Score events, changing nothing; a value never seen counts with its prior.
@@ -103,12 +103,14 @@ class Gaussian:
             parameters: [entries, 3 + K] of each entry's row, where it is not the table's that count.
         """
         if parameters is None:
+            entries = self.room.pooled(entries)
             parameters = self.gather(entries.keys)
         n = len(entries)
         return self._run(entries, np.arange(len(entries.keys), dtype=np.int32), parameters, _NO_TIMES, n, learn=False)
 
     def learn(self, batch: Batch) -> Scores:
         """Predict each event, then learn from it, one after the other. Gives the predictions made before learning."""
+        batch = self.room.opened(batch)
         keys = batch.entries.keys
         rows = np.empty(len(keys), np.int32)
         parts = [Scores(predictions=_NO_NUMBERS, variances=_NO_NUMBERS)]

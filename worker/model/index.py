@@ -55,6 +55,12 @@ def row_at(slot: np.uint64, slots: NDArray[np.uint32]) -> np.int32:
 
 
 @njit(cache=True, nogil=True, inline="always")
+def there(key: np.uint64, keys: NDArray[np.uint64], slots: NDArray[np.uint32]) -> bool:
+    """Tell whether a key is in the index."""
+    return bool(slots[find(key, keys, slots)] != 0)
+
+
+@njit(cache=True, nogil=True, inline="always")
 def enter(slot: np.uint64, key: np.uint64, row: int, slots: NDArray[np.uint32]) -> None:
     """Write a row into the slot that `find` gave for its key."""
     slots[slot] = (np.uint32(key * _GOLDEN) & ~slots[len(slots) - 1]) | np.uint32(row + 1)

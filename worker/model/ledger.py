@@ -19,6 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
+from worker.model.arrays import longer
 from worker.model.forgetting import NEVER, TICKS
 from worker.model.index import MISSING, enter, expect, fill, find, leave, likely, row_at, slots_for
 from worker.model.prefetch import prefetch
@@ -98,6 +99,11 @@ class Ledger:
         """Bytes of a row, its share of the index included."""
         return 8 + 8 + 8 * self.amounts.shape[1] + _INDEX_BYTES
 
+    @property
+    def index(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+        """Give the keys and the slots by which kernels find a row; another pair once the ledger has grown."""
+        return self.keys, self._slots
+
     def empty(self) -> "Ledger":
         """Give a ledger of the same kind without any row."""
         return Ledger(self.amounts.shape[1], bounded=self.bounded)
@@ -165,9 +171,8 @@ class Ledger:
     def _grow(self) -> None:
         old = len(self.keys)
         capacity = 2 * old if old < 1_000_000 else old + old // 4  # as a table grows
-        self.keys = np.concatenate([self.keys, np.zeros(capacity - old, np.uint64)])
-        self.seen = np.concatenate([self.seen, np.zeros(capacity - old, np.int64)])
-        self.amounts = np.concatenate([self.amounts, np.zeros((capacity - old, self.amounts.shape[1]), np.int64)])
+        self.keys, self.seen = longer(self.keys, capacity), longer(self.seen, capacity)
+        self.amounts = longer(self.amounts, capacity)
         self._slots = slots_for(capacity)
         fill(self.keys, self.size, self._slots)
 

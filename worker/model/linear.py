@@ -62,8 +62,8 @@ class Linear(ABC):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the table."""
-        return self.table.nbytes
+        """Bytes of the table, and of the counters of rare values."""
+        return self.table.nbytes + self.room.counter_bytes
 
     def predict(self, entries: Entries, parameters: NDArray[np.float32] | None = None) -> Scores:
         """Score events, changing nothing; a value never seen counts as zero.
@@ -73,6 +73,7 @@ class Linear(ABC):
             parameters: [entries, columns] of each entry's row, where it is not the table's that count.
         """
         if parameters is None:
+            entries = self.room.pooled(entries)
             parameters = self.gather(entries.keys)
         predictions = np.empty(len(entries), np.float32)
         rows = np.arange(len(entries.keys), dtype=np.int32)
@@ -81,6 +82,7 @@ class Linear(ABC):
 
     def learn(self, batch: Batch) -> Scores:
         """Predict each event, then learn from it, one after the other. Gives the predictions made before learning."""
+        batch = self.room.opened(batch)
         rows = np.empty(len(batch.entries.keys), np.int32)
         predictions = np.empty(len(batch), np.float32)
         for events, _ in self.room.portions(batch, rows):

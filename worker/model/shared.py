@@ -31,6 +31,7 @@ from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISI
 # far at once are 64-bit integers still. A weight has a standard deviation of 0.0005 by then.
 _LARGEST_PRECISION = 2.0**22
 _LARGEST_AMOUNT = 2.0**60
+_RETRACTED_ROWS = 65_536  # that are copied at once
 _TRUST = 2.0  # how precise a shard holds a row at most, in what it would know alone; above 2 steps would not converge
 
 
@@ -122,14 +123,15 @@ class Shared:
         What is taken back ends in as many zero bits as a contribution, so that it adds up in any order too. Where the
         past is forgotten, less than that may remain, and fades away.
         """
-        own = self.own.get(keys)
-        amounts = own.amounts >> self._spare_bits << self._spare_bits
-        some = np.flatnonzero(amounts.any(axis=1))
-        taken = replace(own, keys=keys[some], seen=own.seen[some], amounts=-amounts[some])
-        if len(taken):
-            self._retracted.append(taken)
-            self.own.add(taken)
-            self.merged.add(taken)
+        for part in np.array_split(keys, len(keys) // _RETRACTED_ROWS + 1):
+            own = self.own.get(part)
+            amounts = own.amounts >> self._spare_bits << self._spare_bits
+            some = np.flatnonzero(amounts.any(axis=1))
+            taken = replace(own, keys=part[some], seen=own.seen[some], amounts=-amounts[some])
+            if len(taken):
+                self._retracted.append(taken)
+                self.own.add(taken)
+                self.merged.add(taken)
 
     def frozen(self) -> tuple[Contribution, Contribution]:
         """Copy both ledgers, own and merged, row by row the same keys, as they were before anything was retracted."""

@@ -1,7 +1,9 @@
 """The kinds of learners, made as a configuration says."""
 
 from worker.config import Learning
-from worker.model import standardising, window
+from worker.events.features import thresholds_of
+from worker.model import admission, standardising, window
+from worker.model.admission import Admission
 from worker.model.bounds import Bounds
 from worker.model.cells import Cells
 from worker.model.ftrl import Ftrl, FtrlSettings
@@ -13,10 +15,27 @@ from worker.model.standardising import Standardiser
 from worker.model.table import Prior
 
 
-def learner_of(learning: Learning, *, reserve: bool = True) -> Learner:
-    """Make the learner of a shard, before any event; one that is to learn has room reserved for all its rows."""
+def learner_of(learning: Learning, cells: Cells | None = None, *, reserve: bool = True) -> Learner:
+    """Make the learner of a shard, before any event.
+
+    Args:
+        learning: what it is.
+        cells: what the shard remembers beside its rows; of its own where there are none.
+        reserve: make room for all its rows, which one that is to learn will need.
+    """
+    settings, bytes_ = learning.model, learning.model.max_bytes_each
+    if bytes_ and learning.admits:
+        bytes_ = max(1, bytes_ - admission.bytes_of(settings.admission_counters))
+    bounds = Bounds(rows=settings.max_rows, bytes=bytes_)
+    learner = _learner(learning, bounds, reserve=reserve)
+    if learning.admits:
+        cells = cells_of(learning) if cells is None else cells
+        learner.room.admission = Admission(thresholds_of(learning), cells, evicts=bool(bounds))
+    return learner
+
+
+def _learner(learning: Learning, bounds: Bounds, *, reserve: bool) -> Learner:
     settings = learning.model
-    bounds = Bounds(rows=settings.max_rows, bytes=settings.max_bytes_each)
     logistic, labelling = settings.loss == "logistic", labelling_of(learning)
     if settings.kind == "sgd":
         return Sgd(rate=settings.learning_rate, logistic=logistic, bounds=bounds, labelling=labelling)
@@ -61,6 +80,8 @@ def cells_of(learning: Learning) -> Cells:
         regions[window.REGION] = window.words_of(learning.events.duplicate_window)
     if learning.standardised:
         regions[standardising.REGION] = standardising.WORDS * len(learning.standardised)
+    if learning.admits:
+        regions[admission.REGION] = admission.words_of(learning.model.admission_counters)
     return Cells(regions)
 
 

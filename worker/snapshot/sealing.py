@@ -143,11 +143,14 @@ class Sealed:
         self.rejected, self.skipped = state.rejected.copy(), state.skipped.copy()
         self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)
         self._watermark, self._peers = state.watermark, dict(sorted(state.peers.items()))
+        admission = state.model.room.admission
         self.told = State(
             rows=len(state.model.table),
             events=state.progress.events,
             unstable=state.model.unstable,
             evicted=state.model.room.evicted,
+            admitted=admission.admitted if admission is not None else 0,
+            held_back=admission.held_back if admission is not None else 0,
             rejected=dict(sorted(state.rejected.items())),
             skipped={str(why): count for why, count in sorted(state.skipped.items())},
             clock=state.model.clock.time,

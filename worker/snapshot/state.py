@@ -75,8 +75,9 @@ class ShardState:
     @classmethod
     def fresh(cls, shard: int, learning: Learning, *, reserve: bool = True) -> "ShardState":
         """Give the state before any event; with room for all rows of a bounded model at once, unless told otherwise."""
-        progress, model = Progress(logistic=learning.model.loss == "logistic"), learner_of(learning, reserve=reserve)
         cells = cells_of(learning)
+        model = learner_of(learning, cells, reserve=reserve)
+        progress = Progress(logistic=learning.model.loss == "logistic")
         standardiser = standardiser_of(learning, cells)
         window = Window(cells) if learning.events.id is not None else None
         return cls(shard=shard, model=model, progress=progress, cells=cells, standardiser=standardiser, window=window)

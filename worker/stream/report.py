@@ -28,6 +28,7 @@ class Report:
         self._topic = topic
         self._consumer = consumer
         self._told: dict[int, tuple[NDArray[np.float64], Counter[str], Counter[str], int, int]] = {}
+        self._admission: dict[int, tuple[int, int]] = {}  # rows admitted, values held back
         self._peers: set[int] = set()  # of whom it is told how far one is behind them
 
     def began(self, state: ShardState, seconds: float) -> None:
@@ -37,6 +38,8 @@ class Report:
             state.progress.sums.copy(), state.rejected.copy(), state.skipped.copy(), state.model.unstable,
             state.model.room.evicted,
         )  # fmt: skip
+        admission = state.model.room.admission
+        self._admission[state.shard] = (admission.admitted, admission.held_back) if admission is not None else (0, 0)
         self._gauges(state)
 
     def stood_still(self, seconds: float) -> None:
@@ -59,6 +62,10 @@ class Report:
             self.metrics.score_sum.labels(shard).inc(max(0.0, more[PREDICTION]))
             self.metrics.unstable.labels(shard).inc(manifest.state.unstable - unstable)
             self.metrics.evicted_rows.labels(shard).inc(manifest.state.evicted - evicted)
+            admitted, held_back = self._admission[manifest.shard]
+            self.metrics.admitted_rows.labels(shard).inc(manifest.state.admitted - admitted)
+            self.metrics.held_back.labels(shard).inc(manifest.state.held_back - held_back)
+            self._admission[manifest.shard] = manifest.state.admitted, manifest.state.held_back
             for reason, count in (sealed.rejected - rejected).items():
                 self.metrics.rejected.labels(shard, reason).inc(count)
             for reason, count in (sealed.skipped - skipped).items():

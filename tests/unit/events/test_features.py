@@ -5,8 +5,8 @@ import xxhash
 
 from worker.config import Learning
 from worker.errors import IncompatibleDataError
-from worker.events.features import Features
-from worker.events.hashing import key_of
+from worker.events.features import Features, thresholds_of
+from worker.events.hashing import key_of, rare_key_of, seed_of
 from worker.model.arithmetic import log
 from worker.model.batch import Entries
 
@@ -252,3 +252,29 @@ GOLDEN_VALUES = [
 def test_a_column_that_does_not_fit_is_refused(feature, column, message):
     with pytest.raises(IncompatibleDataError, match=message):
         _features(x=feature).encode(pa.table({"x": column}))
+
+
+def test_thresholds_are_those_of_the_features_and_rare_keys_are_marked_like_their_features():
+    features = {
+        "user": {"admit_after": 3},
+        "item": {"admit_after": 2},
+        "price": {"kind": "numeric", "transform": "buckets", "edges": [1.0], "admit_after": 1},
+        "both": {"kind": "cross", "of": ["user", "item"], "admit_after": 255},
+    }
+    for merge in (False, True):
+        learning = Learning.model_validate({"features": features, "model": {"merge": merge}})
+        assert learning.admits
+        found = thresholds_of(learning)
+        assert found.after.tolist() == [0, 3, 2, 1, 255]
+        shared = [merge, False, merge, merge, False]
+        names = ["bias", *features]
+        assert found.rare.tolist() == [
+            _marked(int(rare_key_of(name)), shared=of_all) for name, of_all in zip(names, shared, strict=True)
+        ]
+    assert not Learning.model_validate({"features": {"user": {"admit_after": 1}}}).admits
+
+
+def test_a_rare_key_is_of_bytes_that_are_no_text():
+    assert rare_key_of("user") == xxhash.xxh64_intdigest(b"\xff", seed=int(seed_of("user")))
+    with pytest.raises(UnicodeDecodeError):
+        b"\xff".decode()

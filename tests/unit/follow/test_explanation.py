@@ -251,3 +251,27 @@ def test_a_seed_draws_and_the_scores_stay() -> None:
     assert scores.variances.tobytes() == plain.variances.tobytes()
     assert (version, drawn.tobytes()) == (1, followed.shards[0].predict(entries, 5)[1].tobytes())
     assert drawn[0] != plain.predictions[0]
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_value_that_is_held_back_is_explained_by_the_row_of_rare_values(merge) -> None:
+    features = {name: feature | {"admit_after": 2} for name, feature in FEATURES.items()}
+    learning = learning_of(merge=merge)
+    learning = Learning.model_validate({"features": features, "model": learning.model.model_dump()})
+    followed = Followed(learning)
+    followed.advance(0, *[event("u1", "i1", n, tags=["a", f"t{n}"]) for n in range(9)])
+    told = followed.explain(0, event("u1", "new", tags=["a", "b", "c"]))
+    assert {(one.feature, one.value): one.rare for one in told.rows} == {
+        ("bias", ""): False, ("user", "u1"): False, ("item", "new"): True,
+        ("tags", "a"): False, ("tags", "b"): True, ("tags", "c"): True,
+    }  # fmt: skip
+    b, c = row(told, "tags", "b"), row(told, "tags", "c")
+    assert (b.key, b.seen, b.moved) == (c.key, c.seen, c.moved)
+    assert b.moved == exactly(0, 1)
+    assert (b.multiplier, c.multiplier) == (pytest.approx(2 / 3), 0)
+    assert told.probability == followed.scores(0, event("u1", "new", tags=["a", "b", "c"])).predictions[0]
+    assert math.isclose(told.logit, math.log(told.probability / (1 - told.probability)), rel_tol=1e-5)
+    variance = sum(part.deviation**2 for part in [*told.fields, *told.pairs]) + told.covariance
+    assert math.isclose(told.variance, variance, rel_tol=1e-5)
+    assert told.unseen == (), "what stands for rare values was learned from: the first user, item and tags"
+    assert "tags = a, b (rare), c (rare)" in shown(told, 15, width=120)

@@ -27,8 +27,9 @@ def report(registry):
     consumer.close()
 
 
-def commit(report: Report, writer: Writer, foldings: list[Folding]) -> None:
-    report.began(writer.state, 0.0)
+def commit(report: Report, writer: Writer, foldings: list[Folding], *, first: bool = True) -> None:
+    if first:
+        report.began(writer.state, 0.0)
     sealed = writer.seal(foldings)
     sealed.close(0, 0)
     version = Outgoing(owned=Owned.restored(writer.state, []), sealed=sealed, offset=0, dead_letters=[])
@@ -111,3 +112,20 @@ def test_a_peer_that_nobody_here_can_be_behind_is_told_no_more(registry, report)
     assert (told("0"), told("1")) == ((None, None), (2, 1))
     report.behind({})
     assert told("1") == (None, None)
+
+
+def test_rows_that_were_let_in_and_values_that_were_held_back_are_counted_once(registry, report):
+    writer = Writer(learning_of(admit_after=3, admission_counters=4_096))
+    writer.advance(100)  # by an earlier life
+    admission = writer.state.model.room.admission
+    before = admission.admitted, admission.held_back
+    for seed in range(3):
+        if seed == 0:
+            report.began(writer.state, 0.0)
+        writer.learn(events(100, seed))
+        commit(report, writer, [], first=False)
+    told = [
+        registry.get_sample_value(f"headrace_{name}_total", {"shard": "0"}) for name in ("admitted_rows", "held_back")
+    ]
+    assert told == [admission.admitted - before[0], admission.held_back - before[1]]
+    assert min(told) > 0
