@@ -1,6 +1,7 @@
 """What `consume()` gave, as columns by shard."""
 
 import logging
+from itertools import groupby
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message
@@ -30,16 +31,14 @@ def by_shard(messages: list[Message]) -> dict[int, list[Message]]:
     Raises:
         FencedError, ConfigurationError, IncompatibleDataError: where going on is not possible.
     """
+    if any(map(Message.error, messages)):
+        for message in messages:
+            if message.error() is not None:
+                _judge(message)
+        messages = [message for message in messages if message.error() is None]
     shards: dict[int, list[Message]] = {}
-    for message in messages:
-        if message.error() is not None:
-            _judge(message)
-            continue
-        shard = message.partition()
-        if shard in shards:
-            shards[shard].append(message)
-        else:
-            shards[shard] = [message]
+    for shard, run in groupby(messages, Message.partition):  # the client gives what it fetched of a partition in a row
+        shards.setdefault(shard, []).extend(run)
     return shards
 
 
