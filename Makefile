@@ -6,6 +6,7 @@ BIN := .venv/bin
 ONLY ?=
 PEERS ?=
 ARGS ?=
+JOBS ?= 3
 
 # uv and pip cache downloads in the home of the user. Where that cannot be written (a service account, a container with
 # a foreign user id), in the checkout.
@@ -28,8 +29,8 @@ setup: .venv/.warm ## Make .venv from requirements.lock and compile the learner;
 demo: setup ## Learn from real interactions on a real Kafka: two workers, a follower, a table at the end
 	@$(BIN)/python -m deploy.demo
 
-test: setup ## Run all tests, on a real Kafka; ARGS="-k name" picks some
-	@$(BIN)/pytest $(ARGS)
+test: setup ## Run all tests, on a real Kafka, JOBS=3 at a time; ARGS="-k name" picks some
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: setup ## What CI runs: format, lint, types, layers, all tests
 	$(BIN)/ruff check .

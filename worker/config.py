@@ -50,11 +50,31 @@ class Events(Section):
     time: FieldName = Field("time", description="the field of the event time; the record's timestamp where it is null")
     time_unit: Literal["s", "ms", "us"] = Field("ms", description="what the event time counts since 1970")
     weight: str | None = Field(None, min_length=1, description="the field of the sample weight, 1 where it is null")
+    id: str | None = Field(
+        None, min_length=1, description="the field of an id: an event whose id was there before is not learned again"
+    )
+    duplicate_window: int = Field(
+        100_000, gt=0, le=50_000_000, description="so many ids are remembered by a shard, some 30 bytes each"
+    )
+    keep_negatives: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="this share of the events whose label is 0 is learned; scores allow for it. Of the logistic loss",
+    )
     partitioner: Literal["murmur2", "crc32"] = Field("murmur2", description="of the producers; scoring follows it")
     max_bytes: int = Field(1_048_576, gt=0, description="a longer value is rejected, as is one that unpacks to more")
     earliest_time: str = Field("1990-01-01T00:00:00Z", description="an older event time is a broken clock: rejected")
     max_future_seconds: float = Field(86_400, ge=0, description="how far past its record's timestamp an event may lie")
     start: Literal["earliest", "latest"] = Field("earliest", description="where a shard without a model begins")
+
+    @model_validator(mode="after")
+    def _window_of_ids(self) -> Self:
+        if self.id is None and self.duplicate_window != type(self).model_fields["duplicate_window"].default:
+            raise ValueError(
+                "`duplicate_window` means nothing without `id`: name the field of the event's id, or leave it out"
+            )
+        return self
 
     @field_validator("earliest_time")
     @classmethod
@@ -71,7 +91,8 @@ class Events(Section):
 class Feature(Section):
     """One feature: a field of the event, or a cross of other features.
 
-    A numeric value x enters as (transform(x) - shift) / scale; `buckets` turns it into a category by its edges.
+    A numeric value x enters as (transform(x) - shift) / scale; `buckets` turns it into a category by its edges. Unless
+    shift or scale are given, each shard finds them itself: the running median and the running spread of transform(x).
     """
 
     kind: FeatureKind = Field("categorical", description="multi is a list of categories; cross combines features")
@@ -79,9 +100,22 @@ class Feature(Section):
     transform: Transform = Field("identity", description="of a number: log is sign(x) ln(1 + |x|)")
     shift: float = Field(0.0, description="a number enters as (transform(x) - shift) / scale")
     scale: float = Field(1.0, gt=0, description="see shift")
+    standardise: Literal["auto", "on", "off"] = Field(
+        "auto", description="a number's running median and spread are its shift and scale: auto is unless one is given"
+    )
+    clip: float = Field(
+        5.0, gt=0, le=1_000_000, description="a standardised number lies no further from 0: absurd ones count as that"
+    )
     edges: tuple[float, ...] = Field((), description="where one bucket ends and the next begins, rising")
     max_values: int = Field(64, gt=0, le=65_536, description="a multi-valued field longer than this is rejected")
     of: tuple[str, ...] = Field((), description="the features that a cross combines")
+    admit_after: int = Field(
+        0,
+        ge=0,
+        le=255,
+        description="how often a value is seen before it has a row of its own; until then it counts as the feature's "
+        "rare value, one row for all of them. 0 and 1 are at once",
+    )
     scope: Literal["auto", "local", "shared"] = Field(
         "auto", description="whose rows: auto is local for the partition key and its crosses, else shared"
     )
@@ -98,7 +132,31 @@ class Feature(Section):
             raise ValueError("`edges` must rise strictly")
         if self.transform != "identity" and self.kind != "numeric":
             raise ValueError(f'transform = "{self.transform}" needs kind = "numeric"')
+        if self.admit_after > 1 and self._is_number:
+            raise ValueError(
+                "`admit_after` is for values that have a row each, and a number has one row for all of them: leave it "
+                'out, or set transform = "buckets"'
+            )
+        if self.standardise == "on" and not self._is_number:
+            raise ValueError('standardise = "on" needs kind = "numeric", and a transform other than "buckets"')
+        if self.standardise == "on" and self._is_scaled:
+            raise ValueError('standardise = "on" finds shift and scale by itself: leave them out')
+        if self.clip != type(self).model_fields["clip"].default and not self.standardised:
+            raise ValueError("`clip` is of numbers that are standardised, and this feature is not: leave it out")
         return self
+
+    @property
+    def standardised(self) -> bool:
+        """Tell whether shift and scale of its numbers are running ones."""
+        return self._is_number and self.standardise != "off" and not self._is_scaled
+
+    @property
+    def _is_number(self) -> bool:
+        return self.kind == "numeric" and self.transform != "buckets"
+
+    @property
+    def _is_scaled(self) -> bool:
+        return (self.shift, self.scale) != (0.0, 1.0)
 
 
 class Model(Section):
@@ -119,7 +177,21 @@ class Model(Section):
         description="the same in memory of a shard, as headrace_table_bytes counts it: off, or a number of bytes, KiB, "
         "MiB or GiB. A worker with n shards takes n times as much",
     )
+    admission_counters: int = Field(
+        4_194_304,
+        ge=1_024,
+        le=2**32,
+        description="of a shard, where features have `admit_after`: 13 bytes for 8. Values that have no row yet are "
+        "counted well as long as each is seen again within a twelfth as many of their occurrences",
+    )
     loss: Literal["logistic", "squared"] = Field("logistic", description="logistic wants labels from 0 to 1")
+    label_noise: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="this share of the labels is wrong: an event that surprises very much moves little. Of the "
+        "logistic loss",
+    )
     factors: int = Field(16, ge=0, le=256, description="K; 0 is the linear special case. sgd and ftrl have none")
     pairs: Literal["all", "none", "auto"] | tuple[NamedPair, ...] = Field(
         "all",
@@ -183,6 +255,8 @@ class Model(Section):
             )
         if self.kind == "ftrl" and self.loss != "logistic":
             wrong.append('it learns by logistic loss: set model.loss = "logistic", or take model.kind = "sgd"')
+        if self.label_noise and self.loss != "logistic":
+            wrong.append('`label_noise` is of labels that are 0 or 1: set model.loss = "logistic", or leave it out')
         if wrong:
             raise ValueError(f'kind = "{self.kind}": ' + "; ".join(wrong))
         if self.kind == "gaussian" and (self.factors == 0) != (self.pairs == "none") and self.pairs != "all":
@@ -223,6 +297,11 @@ class Learning(Section):
         if "bias" in self.features:
             raise ValueError("features.bias: the name is taken, every event has a bias")
         self._require_pairs()
+        if self.events.keep_negatives < 1 and self.model.loss != "logistic":
+            raise ValueError(
+                "events.keep_negatives: a label of 0 is a negative for the logistic loss only: set model.loss = "
+                '"logistic", or leave it out'
+            )
         self._require_room()
         return self
 
@@ -251,11 +330,18 @@ class Learning(Section):
             )
         # A row of parameters, its key and what else a table keeps of it, and its entries in two ledgers.
         each = 4 * (3 + self.model.factors) + 48 + (2 * (8 * (3 + self.model.factors) + 32) if self.model.merge else 0)
-        if 0 < self.model.max_bytes_each < least * each:
+        counters = self.model.admission_counters * 13 // 8 if self.admits else 0
+        if 0 < self.model.max_bytes_each < least * each + counters:
+            of_counters = f", and model.admission_counters {counters}" if counters else ""
             raise ValueError(
                 f"model.max_bytes = {self.model.max_bytes!r} is too few: {_LEAST_EVENTS} events of {most} rows each "
-                f"take {least * each} bytes; or lower `max_values` of multi-valued features"
+                f"take {least * each} bytes{of_counters}; or lower `max_values` of multi-valued features"
             )
+
+    @property
+    def admits(self) -> bool:
+        """Tell whether values of some feature are held back until they were seen often enough."""
+        return any(feature.admit_after > 1 for feature in self.features.values())
 
     def _most_rows(self, name: str) -> int:
         """Give how many rows an event may have of a feature."""
@@ -268,6 +354,11 @@ class Learning(Section):
         """Tell whether a feature's values are categories (a bucketed number is one)."""
         feature = self.features[name]
         return feature.kind in ("categorical", "multi") or feature.transform == "buckets"
+
+    @property
+    def standardised(self) -> tuple[str, ...]:
+        """Name the features whose numbers are standardised, in the order of the features."""
+        return tuple(name for name, feature in self.features.items() if feature.standardised)
 
     def field_of(self, name: str) -> str:
         """Give the event's field that a feature reads."""
@@ -326,6 +417,12 @@ class Snapshots(Section):
         "find what a shard knew of the others, and goes on with what they have added by now",
     )
     base_part_bytes: int = Field(33_554_432, ge=65_536, description="the most of a base that one commit carries")
+    base_after_bytes: int = Field(
+        33_554_432,
+        ge=0,
+        description="so much is published of a shard, and as much as a base takes, before another base begins: what a "
+        "restore reads beside a base, a fraction of a second",
+    )
 
 
 class DeadLetter(Section):

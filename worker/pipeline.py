@@ -1,11 +1,11 @@
 """Bytes become columns, keys and losses: what the live worker and a replay do to events, in the same words.
 
-Two steps, so that they can overlap: what `prepare` makes of records depends on nothing but these, so it may run ahead;
-`take` moves a shard, one batch after the other.
+Two steps, so that they can overlap: what `prepare` makes of records depends on nothing but these and where they stand,
+so it may run ahead; `take` moves a shard, one batch after the other.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from worker.config import Learning
 from worker.events.decode import Decoded, Decoder, Rejected
 from worker.events.features import Features
+from worker.events.intake import Intake, Offered, Source
 from worker.events.packed import PackedDecoder
 from worker.model.batch import Batch
-from worker.snapshot.state import ShardState
+from worker.snapshot.kinds import labelling_of
+from worker.snapshot.state import ShardState, Skipped
 
 _EVENTS_A_MESSAGE = 1_000.0  # of a packed message, until some were seen
 _FADING = 0.9
@@ -27,6 +29,7 @@ class Prepared:
 
     batches: list[Batch]  # one after the other
     rejected: list[Rejected]
+    offered: list[Offered] = field(default_factory=list)  # by batch, which holds what is kept of it; none: all, no ids
 
     @property
     def events(self) -> int:
@@ -41,28 +44,39 @@ class Pipeline:
         self._packed = learning.events.format == "arrow"
         self._decoder = PackedDecoder(learning) if self._packed else Decoder(learning)
         self._features = Features(learning)
+        self._intake = Intake(learning)
+        self._labelling = labelling_of(learning)
+        self.asks_source = self._intake.asks_source  # whether it must be told where records stand
         self.events_a_record = _EVENTS_A_MESSAGE if self._packed else 1.0  # going by those seen so far
 
     def records(self, events: int) -> int:
         """Tell how many records hold about so many events."""
         return max(1, int(events / self.events_a_record))
 
-    def prepare(self, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Prepared:
+    def prepare(
+        self, values: Sequence[bytes | None], timestamps: NDArray[np.int64], source: Source | None = None
+    ) -> Prepared:
         """Decode records, and encode the features of the good ones.
 
         Args:
             values: the records' values [n].
             timestamps: the records' timestamps [n], milliseconds since 1970, -1 where there is none.
+            source: where they stand, if that is asked for (`asks_source`).
         """
-        batches, rejected = list[Batch](), list[Rejected]()
+        batches, offered, rejected = list[Batch](), list[Offered](), list[Rejected]()
+        events = 0
         for decoded in self._decoder.pieces(values, timestamps):
-            batches.append(self._encode(decoded))
+            events += len(decoded.index)
             rejected += decoded.rejected
+            if not self._intake.takes_all:
+                offered.append(self._intake.judge(decoded, source))
+                decoded = decoded.only(offered[-1].kept)  # noqa: PLW2901 - features of what is left out are not needed
+            batches.append(self._encode(decoded))
         if self._packed and values:
-            mean = (sum(len(batch) for batch in batches) + sum(bad.events for bad in rejected)) / len(values)
+            mean = (events + sum(bad.events for bad in rejected)) / len(values)
             # Large ones count at once and fade slowly: a poll must not hold many more events than it was meant to.
             self.events_a_record = max(1.0, mean, self.events_a_record * _FADING)
-        return Prepared(batches=batches, rejected=rejected)
+        return Prepared(batches=batches, rejected=rejected, offered=offered)
 
     def take(self, state: ShardState, prepared: Prepared, next_offset: int) -> None:
         """Predict and learn what was prepared, and move the state past it.
@@ -72,9 +86,11 @@ class Pipeline:
             prepared: the records that follow those that it has learned.
             next_offset: the offset after the last of them.
         """
-        for batch in prepared.batches:
-            scores = state.model.learn(batch)  # predicts each event before it learns from it
-            state.progress.add(scores.predictions, batch.labels, batch.weights)
+        for number, offered in enumerate(prepared.batches):
+            batch = self._admit(state, offered, prepared.offered[number]) if prepared.offered else offered
+            scores = state.model.learn(state.standardiser.take(batch))  # predicts each event before it learns from it
+            observed, weights = self._labelling.observed(scores.predictions), self._intake.weigh(batch)
+            state.progress.add(observed, batch.labels, weights)
             if len(batch):
                 latest = int(batch.times.max())
                 state.watermark = latest if state.watermark is None else max(state.watermark, latest)
@@ -85,10 +101,28 @@ class Pipeline:
     def learn(
         self, state: ShardState, values: Sequence[bytes | None], timestamps: NDArray[np.int64], next_offset: int
     ) -> Prepared:
-        """Do both, one after the other."""
-        prepared = self.prepare(values, timestamps)
+        """Do both, one after the other, to records without a gap between their offsets."""
+        offsets = np.arange(next_offset - len(values), next_offset)
+        prepared = self.prepare(values, timestamps, Source(shard=state.shard, offsets=offsets))
         self.take(state, prepared, next_offset)
         return prepared
+
+    @staticmethod
+    def _admit(state: ShardState, batch: Batch, offered: Offered) -> Batch:
+        """Leave out the events that were sent before, and count all that are left out.
+
+        Ids of negatives that are left out are remembered too: what is left out is a sample of what would be learned.
+        """
+        kept = offered.kept
+        if offered.ids is not None and state.window is not None:
+            fresh = state.window.admit(offered.ids)
+            if not fresh.all():
+                state.skipped[Skipped.DUPLICATE] += int(np.count_nonzero(~fresh))
+                batch = batch.only(fresh if kept is None else fresh[kept])
+                kept = None if kept is None else kept[fresh]
+        if kept is not None and not kept.all():
+            state.skipped[Skipped.NEGATIVE] += int(np.count_nonzero(~kept))
+        return batch
 
     def _encode(self, decoded: Decoded) -> Batch:
         entries = self._features.encode(decoded.table)

@@ -1,5 +1,6 @@
 """The live job: a worker from its start to its end."""
 
+import gc
 import logging
 import os
 import socket
@@ -27,6 +28,7 @@ from worker.stream.transaction import Transactions
 from worker.stream.trim import Trimmer
 
 _LOG = logging.getLogger(__name__)
+_OBJECTS_PER_COLLECTION = 200_000  # more than there are messages on their way
 _CLOSE_SECONDS = 5.0  # an abort takes milliseconds; one that is not sent is made by the broker, when its time is up
 
 
@@ -41,6 +43,7 @@ def run(config: Config) -> None:
     admin = client.administer(config)
     required = topics.require(admin, config)
     warm.compile_all()  # numba loads or compiles its kernels here, never inside a poll deadline
+    _spare_collector()
 
     metrics = WorkerMetrics(registry := new_registry())
     health = Health(config.run.stall_seconds, time.monotonic)
@@ -75,6 +78,18 @@ def run(config: Config) -> None:
         )
         stack.callback(loop.close)
         loop.run(stopped.is_set)
+
+
+def _spare_collector() -> None:
+    """Have Python look for unreachable cycles of objects more rarely.
+
+    By default it looks after every 700 objects more than before, and a poll makes ten thousand messages, none of them
+    part of a cycle: that takes a fifth of the time of reading them. What is there by now stays, and is not looked at
+    again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_PER_COLLECTION)
 
 
 def _producer(config: Config, limit_bytes: int, statistics: Mapping[str, object]) -> Producer:

@@ -14,6 +14,7 @@ from worker.events.pack import write
 from worker.events.partition import partition_of
 from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
+from worker.model.index import distinct
 from worker.model.ledger import Ledger
 from worker.model.sampling import sample
 from worker.model.table import Table
@@ -35,19 +36,21 @@ _EVERY_KIND = Learning(
         "user": Feature(),
         "item": Feature(),
         "price": Feature(kind="numeric", transform="log"),
+        "price_as_is": Feature(kind="numeric", field="price", transform="log", standardise="off"),
         "price_band": Feature(kind="numeric", field="price", transform="buckets", edges=(1.0, 2.0)),
         "tags": Feature(kind="multi"),
         "user_x_item": Feature(kind="cross", of=("user", "item")),
     },
     model=Model(merge=False),
 )
+_CATEGORIES = {name: feature for name, feature in _EVERY_KIND.features.items() if name != "price"}
 
 
 def compile_all() -> None:
     """Run events of every kind through all that a worker and a follower do."""
     timestamps = np.full(_EVENTS, _NOW)
     pipeline, state = Pipeline(_EVERY_KIND), ShardState.fresh(0, _EVERY_KIND)
-    for values in (_events(item="i1"), _events(item=1), [*_events(item="i2")[1:], b"{"]):
+    for values in (_events(item="i1"), _unusual(item="i1"), _unusual(item=1), [*_events(item="i2")[1:], b"{"]):
         pipeline.learn(state, values, timestamps, _EVENTS)
     rows = state.model.table.touched()
     state.model.table.put(rows)
@@ -61,13 +64,15 @@ def compile_all() -> None:
     cells.put(decode_words(encode_words(Words(places=np.arange(2), values=np.ones(2, np.uint64))), 2))
     cells.settle()
     table = Decoder(_EVERY_KIND, labelled=False).decode(_events(item="i1"), timestamps).table
-    entries = Features(_EVERY_KIND).encode(table)
+    entries = state.standardiser.standardise(Features(_EVERY_KIND).encode(table))
     state.model.predict(entries)
     sample(state.model, entries, state.model.gather(entries.keys), 0, logistic=True)
     _merge(timestamps)
     _bound(timestamps)
+    _hold_back(timestamps)
     _choose_pairs(timestamps)
     _learn_linear(timestamps)
+    _take_in(timestamps)
     _learn_packed()
     for partitioner in ("murmur2", "crc32"):
         partition_of(table["user"], 4, partitioner)
@@ -89,7 +94,7 @@ def _merge(timestamps: NDArray[np.int64]) -> None:
     grown = Ledger(read.amounts.shape[1], capacity=1)
     grown.add(read)
     grown.add(replace(read, tick=TICKS))  # a half-life later
-    state.model.renew(shared.merged.all().keys)
+    state.model.renew(distinct(np.concatenate([read.keys, shared.merged.all().keys])))
     state.digest()
 
 
@@ -109,6 +114,21 @@ def _bound(timestamps: NDArray[np.int64]) -> None:
         if state.model.shared is not None:
             state.model.shared.merged.has(state.model.shared.merged.all().keys)
         state.model.recall()
+
+
+def _hold_back(timestamps: NDArray[np.int64]) -> None:
+    """Do what a model does that holds rare values back: it lets some in, and counts them anew where it is bounded."""
+    features = {name: feature.model_copy(update={"admit_after": 2}) for name, feature in _CATEGORIES.items()}
+    for model in (Model(merge=False, admission_counters=1_024), Model(max_rows=1_000, admission_counters=1_024)):
+        learning = _EVERY_KIND.model_copy(update={"features": features, "model": model})
+        pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
+        for number in range(512):  # so many that counters are halved
+            pipeline.learn(state, _events(item=f"i{number}")[:1], timestamps[:1], number)
+        pipeline.learn(state, _events(item="i512"), timestamps, _EVENTS)
+        state.model.boundary()
+        state.digest()
+        table = Decoder(learning, labelled=False).decode(_events(item="i1"), timestamps).table
+        state.model.predict(Features(learning).encode(table))
 
 
 def _choose_pairs(timestamps: NDArray[np.int64]) -> None:
@@ -132,6 +152,15 @@ def _learn_linear(timestamps: NDArray[np.int64]) -> None:
         state.model.predict(Features(learning).encode(table))
 
 
+def _take_in(timestamps: NDArray[np.int64]) -> None:
+    """Do what is done where events have ids, and not all negatives are learned."""
+    intake = Events(id="item", duplicate_window=1, keep_negatives=0.5)
+    learning = _EVERY_KIND.model_copy(update={"events": intake})
+    pipeline, state = Pipeline(learning), ShardState.fresh(0, learning)
+    for item in ("i1", "i2", 1):
+        pipeline.learn(state, _events(item=item), timestamps, _EVENTS)
+
+
 def _learn_packed() -> None:
     """Learn from packed events whose columns are of every kind."""
     learning = _EVERY_KIND.model_copy(update={"events": Events(format="arrow")})
@@ -147,6 +176,11 @@ def _learn_packed() -> None:
 def _events(*, item: str | int) -> list[bytes]:
     event = {"user": "u", "item": item, "label": 1, "time": _NOW, "price": 1.5, "tags": ["a", "b"], "note": "x" * 2_000}
     return [orjson.dumps(event)] * _EVENTS
+
+
+def _unusual(*, item: str | int) -> list[bytes]:
+    """Make events that the scanner leaves to Arrow, for they nest too deep."""
+    return [event[:-1] + b',"deep":' + b"[" * 100 + b"]" * 100 + b"}" for event in _events(item=item)]
 
 
 if __name__ == "__main__":

@@ -43,7 +43,12 @@ class Shard:
         self._pipeline = Pipeline(learning)
         self._factors = learning.model.factors
         self._writing = Writing(
-            learning=learning, group="bench", record_limit_bytes=1_048_588, keep_bases=2, base_part_bytes=33_554_432
+            learning=learning,
+            group="bench",
+            record_limit_bytes=1_048_588,
+            keep_bases=2,
+            base_part_bytes=33_554_432,
+            base_after_bytes=33_554_432,
         )
         self._assembler = Assembler(learning.model.name, shard)
         self._offset = 0

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from deploy.broker import Broker, broker
-from tests.bench import rig, tables, wide
+from tests.bench import profile, rig, tables, wide
 from tests.bench.size import Size, medians, ratio, rounds, skipped
 from worker.config import Config
 from worker.errors import ConfigurationError
@@ -27,6 +27,7 @@ INCLUDES = {
     "arrow.*": "the same events in packed messages (`events.format`), one worker",
     "fields_39.*": wide.INCLUDES,
     "rows.*": tables.INCLUDES,
+    "profile.*": profile.INCLUDES,
 }
 
 
@@ -37,6 +38,7 @@ def measure(size: Size) -> dict[str, Any]:
         told = _json_and_packed(kafka, events, size)
         told["fields_39"] = wide.measure(kafka, size)
     told["rows"] = tables.measure(size)
+    told["profile"] = profile.measure(size)
     return told | {"events": events, "rounds": size.rounds, "event_bytes": 180, "broker": kafka.description}
 
 

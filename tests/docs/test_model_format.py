@@ -3,6 +3,7 @@
 import json
 import re
 from copy import deepcopy
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ from worker.config import Learning
 from worker.events.hashing import key_of
 from worker.model.arithmetic import mix
 from worker.model.batch import SHARED
-from worker.model.cells import Cells
 from worker.pipeline import Pipeline
 from worker.snapshot.manifest import Manifest, Peer
-from worker.snapshot.records import Kind, Record, decode_ledger, encode_keys, encode_words
+from worker.snapshot.records import Kind, Record, decode_ledger, encode_keys
 from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.snapshot.state import ShardState
 
@@ -37,14 +37,19 @@ def versions(count: int, learning: Learning = LEARNING) -> list[list[Record]]:
     """Learn a little and publish it, version after version, as a worker does."""
     state, pipeline = ShardState.fresh(3, learning), Pipeline(learning)
     writing = Writing(
-        learning=learning, group="headrace", record_limit_bytes=1_048_588, keep_bases=2, base_part_bytes=65_536
+        learning=learning,
+        group="headrace",
+        record_limit_bytes=1_048_588,
+        keep_bases=2,
+        base_part_bytes=65_536,
+        base_after_bytes=1_048_576,
     )
     other = ShardState.fresh(4, learning)
     pipeline.learn(other, [EVENT % 7], np.array([NOW]), 1)
     contribution = other.model.boundary()[1]
     published = []
     for number in range(count):
-        state.bytes_since_base = 100_000_000 if number else 0  # so that every version but the first carries a base
+        state.bytes_since_base = 10_000_000 if number else 0  # so that every version but the first carries a base
         pipeline.learn(state, [EVENT % number, b"not JSON"], np.array([NOW, NOW]), 2 * number + 2)
         foldings = []
         if contribution is not None:  # as if the other shard published the same with each of its versions
@@ -85,10 +90,11 @@ def test_the_manifests_are_worth_validating() -> None:
     first, second, _ = MANIFESTS
     assert (first["parent_chain"], second["parent_chain"]) == ("", Manifest.link(VERSIONS[0][-1].value))
     assert second["state"]["rejected"] == {"not_json": 2}
-    assert [part["kind"] for part in second["records"]] == ["progress", "pairs", "rows", "base"]
+    assert [part["kind"] for part in second["records"]] == ["progress", "pairs", "rows", "cells", "base", "base_cells"]
     assert (second["peers"], second["began"], second["state"]["view"]) == ({}, 2, "")
     _, second, third = MERGED_MANIFESTS
-    assert [part["kind"] for part in second["records"]] == ["progress", "contribution", "rows", "base", "ledger"]
+    kinds = ["progress", "contribution", "rows", "cells", "base", "ledger", "base_cells"]
+    assert [part["kind"] for part in second["records"]] == kinds
     assert second["peers"] == {"4": {"version": 2, "offset": 5, "events": 1, "created": NOW}}
     assert third["bases"][-1]["peers"] == second["peers"]
     assert second["state"]["view"] != third["state"]["view"]
@@ -168,11 +174,23 @@ def test_the_columns_are_those_of_the_records() -> None:
         }
         assert found == told, record.kind
     written = {record.kind for record in [*VERSIONS[1][:-1], *MERGED[1][:-1]]}
-    assert written | {Kind.CELLS, Kind.BASE_CELLS, Kind.EVICTED} == set(documented)
-    words = pa.ipc.open_stream(encode_words(Cells({}).part(0, 0))).schema
-    assert {field.name: str(field.type) for field in words} == cells
+    assert written | {Kind.EVICTED} == set(documented)
     gone = pa.ipc.open_stream(encode_keys(np.ones(1, np.uint64))).schema
     assert {field.name: str(field.type) for field in gone} == evicted
+
+
+def test_the_words_of_a_number_are_as_the_page_says() -> None:
+    """Read as the page tells, with nothing of ours."""
+    records = [pa.ipc.open_stream(it.value).read_all() for it in FADING[32] if it.kind in (Kind.CELLS, Kind.BASE_CELLS)]
+    words = np.zeros(35, np.uint64)
+    for record in records:
+        words[record["place"].to_numpy()] = record["word"].to_numpy()
+    numbers = words.view(np.float64)
+    assert (words[0], words[1], numbers[2], numbers[3]) == (33, 0, 2.5, 0.0), "33 times the same price"
+    first = pa.ipc.open_stream(next(it for it in VERSIONS[0] if it.kind is Kind.CELLS).value).read_all()
+    place = first["place"].to_pylist()
+    assert sorted(place) == [0, 1, 2, 3, 4]
+    assert first["word"].to_numpy()[place.index(4)] == np.float64(2.5).view(np.uint64)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "ftrl"])
@@ -202,7 +220,8 @@ def test_a_shared_row_is_what_the_page_says_that_it_is() -> None:
     state = ShardState.fresh(3, Learning.model_validate(MERGED_MANIFESTS[0]["learning"]))
     prior = state.model.table.gather(np.array([entry["key"] for entry in entries], np.uint64)).astype(np.float64)
     state.model.shared.own = state.model.shared.merged  # as they are served
-    state.model.shared.merged.add(decode_ledger(MERGED[1][-2].value, LEARNING.model.factors)[1])
+    (ledger,) = [record.value for record in MERGED[1] if record.kind is Kind.LEDGER]
+    state.model.shared.merged.add(decode_ledger(ledger, LEARNING.model.factors)[1])
     rows = state.model.shared.rows(np.array([entry["key"] for entry in entries], np.uint64))
     place = {key: number for number, key in enumerate(rows.keys.tolist())}
     checked = 0
@@ -217,9 +236,12 @@ def test_a_shared_row_is_what_the_page_says_that_it_is() -> None:
         assert rows.parameters[place[entry["key"]]].tolist() == np.array(expected, np.float32).tolist()
         checked += 1
     assert checked == 4, "the bias, the price and two items"
-    assert len(entries) - checked == 6, "of four fields"
+    # Of four fields, in their order; nothing is known yet of pairs with the price, which has no scale so far
     keys = [int(mix(np.uint64(number + 1)) | SHARED) for number in range(6)]
-    assert {entry["key"] for entry in entries} - place.keys() == set(keys)
+    pairs = [
+        number for number, pair in enumerate(combinations(("bias", "user", "item", "price"), 2)) if "price" not in pair
+    ]
+    assert {entry["key"] for entry in entries} - place.keys() == {keys[number] for number in pairs}
 
 
 def test_without_factors_there_is_no_column_of_them() -> None:
@@ -227,7 +249,12 @@ def test_without_factors_there_is_no_column_of_them() -> None:
     state = ShardState.fresh(0, learning)
     Pipeline(learning).learn(state, [EVENT % 1], np.array([NOW]), 1)
     writing = Writing(
-        learning=learning, group="headrace", record_limit_bytes=1_048_588, keep_bases=2, base_part_bytes=65_536
+        learning=learning,
+        group="headrace",
+        record_limit_bytes=1_048_588,
+        keep_bases=2,
+        base_part_bytes=65_536,
+        base_after_bytes=1_048_576,
     )
     data = next(record for record in Sealed(state, writing).data if record.kind is Kind.ROWS)
     assert "factors" not in pa.ipc.open_stream(data.value).read_all().column_names

@@ -38,7 +38,7 @@ def publisher(kafka, unique) -> Iterator[Publisher]:
 @pytest.fixture(autouse=True)
 def _bases_early(monkeypatch):
     """Let a base be due as soon as the deltas outweigh it, so that a few versions make one."""
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
 
 
 def follow(kafka, topic: str, **consumer: object) -> Follower:

@@ -1,5 +1,6 @@
 """Names the kernels that are still compiled after `warm.compile_all`: run as a program, in a process of its own."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -9,9 +10,11 @@ from numba.core.dispatcher import Dispatcher
 from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
 from worker import warm
 from worker.config import Feature, Learning
+from worker.events.columns import columns_of
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
+from worker.events.scanned import Scanner, join
 from worker.follow.whole import Whole
 from worker.model.batch import Entries
 from worker.snapshot.lineage import advance, apply, verify
@@ -28,11 +31,33 @@ def many_fields() -> Learning:
     return few.model_copy(update={"features": features})
 
 
+_ODD = (
+    b'{"user":"\\ud83d\\ude00","item":"\xc3\xa9\xf0\x9f\x98\x80","label":true,"price":-1.25e-7,"tags":[1,null,"a"]}',
+    b'{"label":0.1234567890123456,"user":null,"other":{"a":[[],{"b":1e400}],"c":"\\u00e9"},"price":12345678901234567e-40}',
+)
+_JUNK = np.array(
+    [b"", b'"', b"\\", b"\\u", b",", b"{", b"}", b"[", b"]", b"9" * 30, b"-", b".", b"e", b"\n", b"\xf0"], object
+)
 LEARNINGS = (
     learning_of(), learning_of(kind="sgd"), learning_of(kind="sgd", loss="squared"), learning_of(kind="ftrl"),
     learning_of(merge=True), learning_of(merge=True, half_life="1h"),
+    Learning.model_validate(
+        {
+            "events": {"id": "item", "duplicate_window": 500, "keep_negatives": 0.5},
+            "features": {"user": {}, "item": {}}, "model": {"factors": 4, "merge": False, "label_noise": 0.1},
+        }
+    ),
     many_fields(),
     learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
+    *(
+        learning_of(admit_after=2, admission_counters=1_024, **model)
+        for model in ({}, {"kind": "sgd"}, {"merge": True}, {"merge": True, "max_rows": 500}, {"max_rows": 500})
+    ),
+    Learning(
+        features={"user": Feature(), "item": Feature()} | {name: Feature(kind="numeric", field="time", transform=name)
+                                        for name in ("identity", "log")},
+        model=learning_of().model,
+    ),
 )  # fmt: skip
 
 
@@ -69,7 +94,7 @@ def _restore(writer: Writer, all_: list[Writer]) -> None:
     verify(state, writer.manifests[-1])
     config = SimpleNamespace(model=writer.learning.model)
     recall(config, state, writer.manifests[-1], [0], lambda shard: Partition(all_[shard]))
-    state.model.predict(_entries(writer.learning))
+    state.model.predict(state.standardiser.standardise(_entries(writer.learning)))
 
 
 def _follow(writer: Writer) -> None:
@@ -83,7 +108,7 @@ def _follow(writer: Writer) -> None:
         whole.add(state, version)
         for record in version.of_kind(Kind.ROWS):
             state.model.table.mark(decode_keys(record.value), 1)
-    entries = _entries(writer.learning)
+    entries = state.standardiser.standardise(_entries(writer.learning))
     whole.predict(state.model, entries)
     if writer.learning.model.kind == "gaussian":
         whole.sample(state.model, entries, 7)
@@ -96,9 +121,28 @@ def _entries(learning: Learning) -> Entries:
     return Features(learning).encode(table)
 
 
+def _scan() -> None:
+    """Read records of all kinds, whole and spoilt; where bounds are checked, some bytes too far end the process."""
+    rng = np.random.default_rng(0)
+    scanner = Scanner(list(columns_of(warm._EVERY_KIND, labelled=True).values()))
+    good = [*warm._events(item=1)[:2], *(json.dumps(json.loads(one), indent=1).encode() for one in _ODD), *_ODD]
+    batch = []
+    for _ in range(3_000):
+        spoilt = bytearray(good[rng.integers(len(good))])
+        for _ in range(rng.integers(3)):
+            at = int(rng.integers(len(spoilt)))
+            spoilt[at : at + int(rng.integers(3))] = rng.choice(_JUNK)
+        batch.append(bytes(spoilt))
+        scanner.scan(join(batch[-1:]), np.array([len(batch[-1])]))
+    # the last one goes on, as far as it goes, like the one before, which goes on past the padding
+    batch += [b'{"user":1\n' + b" " * 40 + b',"item":2}', b'{"user":1']
+    scanner.scan(join(batch), np.array([len(one) for one in batch]))
+
+
 def main() -> None:
     warm.compile_all()
     before = variants()
+    _scan()
     for learning in LEARNINGS:
         work(learning)
     sys.stdout.writelines(f"{variant}\n" for variant in sorted(variants() - before))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import orjson
@@ -20,11 +20,13 @@ from worker.stream.tail import TrimmedError
 NOW = 1_735_689_600_000
 
 
-def learning_of(**model: Any) -> Learning:
+def learning_of(*, admit_after: int = 0, **model: Any) -> Learning:
     """Two features and few factors, unless told otherwise."""
     few = {"factors": 4} if model.get("kind", "gaussian") == "gaussian" else {}
     model = few | {"merge": False} | model
-    return Learning.model_validate({"features": {"user": {}, "item": {}}, "model": model})
+    return Learning.model_validate(
+        {"features": {name: {"admit_after": admit_after} for name in ("user", "item")}, "model": model}
+    )
 
 
 def events(n: int, seed: int, *, users: int = 300, items: int = 100, start: int = NOW) -> list[bytes]:
@@ -48,6 +50,7 @@ class Writer:
     record_limit_bytes: int = 1_048_588
     keep_bases: int = 2
     base_part_bytes: int = 65_536
+    base_after_bytes: ClassVar[int] = 1_048_576
     now: int = NOW  # the timestamp of the events' records
     log: list[tuple[int, Record]] = field(default_factory=list)  # offset, record
     manifests: list[Manifest] = field(default_factory=list)
@@ -72,6 +75,7 @@ class Writer:
                 record_limit_bytes=self.record_limit_bytes,
                 keep_bases=self.keep_bases,
                 base_part_bytes=self.base_part_bytes,
+                base_after_bytes=self.base_after_bytes,
             ),
             foldings,
             carried,

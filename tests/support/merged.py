@@ -55,6 +55,7 @@ class Replays:
             record_limit_bytes=1_048_588,
             keep_bases=1,
             base_part_bytes=stage.config.snapshots.base_part_bytes,
+            base_after_bytes=stage.config.snapshots.base_after_bytes,
         )
         for manifest in self.manifests(shard):
             stop = manifest.input.next_offset

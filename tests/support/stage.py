@@ -58,7 +58,8 @@ def set_stage(
             "transaction_timeout_seconds": 5,
         },
         "commit": {"interval_seconds": 0.2},
-        "snapshots": {"base_part_bytes": 65_536},  # bases that take several versions to complete
+        # bases that come early, and take several versions to complete
+        "snapshots": {"base_part_bytes": 65_536, "base_after_bytes": 1_048_576},
         "dead_letter": {"topic": f"{unique}.rejected"},
         "metrics": {"port": 0},
         "log": {"level": "debug"},

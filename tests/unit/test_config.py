@@ -2,13 +2,14 @@
 """Loading: files, the environment, and what is said of mistakes."""
 
 import itertools
+import json
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from worker.commands.rendering import as_toml, example
-from worker.config import ONLY_OF, Model
+from worker.config import ONLY_OF, Learning, Model
 from worker.errors import ConfigurationError
 from worker.settings import load, read
 
@@ -105,6 +106,47 @@ def test_a_mistake_in_the_file_names_the_file_and_the_setting(tmp_path, text, to
     assert problems(path) == [f"{path}: {told}"]
 
 
+NUMBER = {"kind": "numeric"}
+
+
+@pytest.mark.parametrize(
+    ("feature", "standardised"),
+    [
+        (NUMBER, True),
+        (NUMBER | {"transform": "log", "clip": 3}, True),
+        (NUMBER | {"shift": 0.0, "scale": 1.0, "standardise": "on"}, True),
+        (NUMBER | {"standardise": "off"}, False),
+        (NUMBER | {"shift": 2.0}, False),
+        (NUMBER | {"scale": 0.01}, False),
+        (NUMBER | {"transform": "buckets", "edges": [1]}, False),
+        ({}, False),
+    ],
+)
+def test_numbers_are_standardised_unless_they_are_scaled_by_hand(feature, standardised):
+    learning = Learning.model_validate({"features": {"user": {}, "x": feature}})
+    assert learning.standardised == (("x",) if standardised else ())
+    # and whoever reads it of a manifest, where every default stands, says the same
+    assert Learning.model_validate_json(learning.model_dump_json()).standardised == learning.standardised
+
+
+@pytest.mark.parametrize(
+    ("feature", "told"),
+    [
+        ({"standardise": "on"}, 'standardise = "on" needs kind = "numeric", and a transform other than "buckets"'),
+        (NUMBER | {"standardise": "on", "transform": "buckets", "edges": [1]},
+         'standardise = "on" needs kind = "numeric", and a transform other than "buckets"'),
+        (NUMBER | {"standardise": "on", "scale": 2}, 'standardise = "on" finds shift and scale by itself: leave them out'),
+        (NUMBER | {"scale": 2, "clip": 3}, "`clip` is of numbers that are standardised, and this feature is not: leave it out"),
+        (NUMBER | {"clip": 0}, "input should be greater than 0"),
+    ],
+)  # fmt: skip
+def test_settings_of_numbers_that_do_not_go_together_are_told(tmp_path, feature, told):
+    text = "\n".join(f"{name} = {json.dumps(value)}" for name, value in feature.items())
+    path = write(tmp_path, f"[features.x]\n{text}\n")
+    (problem,) = problems(path)
+    assert problem.removeprefix(f"{path}: ").startswith(("features.x: " + told, "features.x.clip: " + told))
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
@@ -168,7 +210,7 @@ def test_the_example_holds_every_setting_and_all_of_it_loads(tmp_path):
         if not line.startswith('# kind = "categorical"')
     )  # fmt: skip
     settings = tomllib.loads(bare.split("[features.user]", maxsplit=1)[0])
-    assert settings["events"].keys() == set(type(as_it_stands.events).model_fields) - {"weight"}
+    assert settings["events"].keys() == set(type(as_it_stands.events).model_fields) - {"weight", "id"}
     for name, value in settings["events"].items():
         assert getattr(as_it_stands.events, name) == value
 
@@ -209,6 +251,7 @@ def test_a_textbook_learner_needs_to_be_told_that_its_shards_are_not_merged(tmp_
         ("kind = 'ftrl'\nmerge = false\nhalf_life = '14d'", '`half_life` is a setting of kind = "gaussian" and means nothing here: leave it out'),
         ("kind = 'ftrl'\nmerge = false\nlearning_rate = 0.1", '`learning_rate` is a setting of kind = "sgd" and means nothing here: leave it out'),
         ("learning_rate = 0.1", '`learning_rate` is a setting of kind = "sgd" and means nothing here: leave it out'),
+        ("kind = 'sgd'\nmerge = false\nloss = 'squared'\nlabel_noise = 0.1", '`label_noise` is of labels that are 0 or 1: set model.loss = "logistic", or leave it out'),
         ("ftrl_l1 = 1", '`ftrl_l1` is a setting of kind = "ftrl" and means nothing here: leave it out'),
         ("kind = 'ftrl'\nmerge = false\nloss = 'squared'", 'it learns by logistic loss: set model.loss = "logistic", or take model.kind = "sgd"'),
     ],
@@ -217,6 +260,20 @@ def test_a_setting_that_means_nothing_for_the_kind_of_learner_is_refused(tmp_pat
     path = write(tmp_path, f"[features.user]\n[model]\n{model}\n")
     kind = model.split("'")[1] if "kind" in model else "gaussian"
     assert problems(path) == [f'{path}: model: kind = "{kind}": {told}']
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[events]\nkeep_negatives = 0.1\n[model]\nloss = 'squared'", 'events.keep_negatives: a label of 0 is a negative for the logistic loss only: set model.loss = "logistic", or leave it out'),
+        ("[events]\nduplicate_window = 1_000", "events: `duplicate_window` means nothing without `id`: name the field of the event's id, or leave it out"),
+        ("[events]\nkeep_negatives = 0", "events.keep_negatives: input should be greater than 0, not 0"),
+        ("[model]\nlabel_noise = 0.5", "model.label_noise: input should be less than 0.5, not 0.5"),
+    ],
+)  # fmt: skip
+def test_what_is_learned_of_the_intake_is_checked(tmp_path, text, told):
+    path = write(tmp_path, f"{text}\n[features.user]\n")
+    assert problems(path) == [f"{path}: {told}"]
 
 
 @pytest.mark.parametrize(
@@ -283,5 +340,27 @@ def test_pairs_are_named_in_a_file_and_in_the_environment(tmp_path, value):
 
 
 def test_every_setting_of_the_model_belongs_to_a_kind_or_to_all():
-    of_all = {"name", "topic", "kind", "loss", "merge", "max_rows", "max_bytes"}
+    of_all = {"name", "topic", "kind", "loss", "merge", "max_rows", "max_bytes", "admission_counters", "label_noise"}
     assert of_all | {name for names in ONLY_OF.values() for name in names} == set(Model.model_fields)
+
+
+def test_values_of_a_number_cannot_be_held_back(tmp_path):
+    path = write(tmp_path, "[features.price]\nkind = 'numeric'\nadmit_after = 2\n")
+    told = "`admit_after` is for values that have a row each, and a number has one row for all of them"
+    assert problems(path) == [f'{path}: features.price: {told}: leave it out, or set transform = "buckets"']
+    for feature in ("admit_after = 1", "transform = 'buckets'\nedges = [1.0]\nadmit_after = 2"):
+        load(write(tmp_path, f"[features.price]\nkind = 'numeric'\n{feature}\n"), {})
+
+
+@pytest.mark.parametrize("times", [-1, 256])
+def test_a_counter_holds_255(tmp_path, times):
+    (told,) = problems(write(tmp_path, f"[features.user]\nadmit_after = {times}\n"))
+    assert "features.user.admit_after" in told
+
+
+def test_bytes_that_hold_the_counters_and_nothing_else_are_refused(tmp_path):
+    text = "[features.user]\nadmit_after = 2\n[model]\nmax_bytes = '1MiB'\n"
+    (told,) = problems(write(tmp_path, text))
+    assert "model.max_bytes = '1MiB' is too few" in told
+    assert "model.admission_counters 6815744" in told
+    load(write(tmp_path, f"{text}admission_counters = 100_000\n"), {})

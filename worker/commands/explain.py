@@ -154,7 +154,7 @@ def _bar(share: float, largest: float) -> "Text":
 
 
 def _named(field: str, rows: "tuple[Row, ...]") -> str:
-    values = ", ".join(row.value for row in rows if row.value)
+    values = ", ".join(f"{row.value} (rare)" if row.rare else row.value for row in rows if row.value)
     return f"{field} = {values}" if values else field
 
 

@@ -152,6 +152,7 @@ def _listed(kept: "Kept") -> dict[str, Any]:
         "rows": last.state.rows if last else 0,
         "events": last.state.events if last else 0,
         "rejected": last.state.rejected if last else {},
+        "skipped": last.state.skipped if last else {},
         "bytes": sum(part.bytes for part in last.records) if last else 0,
         "next_offset": last.input.next_offset if last else None,
     }
@@ -191,6 +192,7 @@ def _told(shown: "Shown") -> str:
         ),
         ("events", f"{state.events:,}, and {state.unstable:,} too unstable to learn from"),
         ("rejected", f"{sum(state.rejected.values()):,}" + (f": {rejected}" if rejected else "")),
+        ("skipped", ", ".join(f"{reason} {count:,}" for reason, count in state.skipped.items()) or "none"),
         ("quality", f"{quality}, each event predicted before it was learned"),
         ("event time", "up to " + as_text(manifest.watermark) if manifest.watermark is not None else "none"),
         ("rows", f"{state.rows:,}"),

@@ -8,6 +8,7 @@ from worker.events.hashing import write_little_endian, xxh64
 from worker.model.batch import NOWHERE
 
 _FOLD = np.uint64(32)
+_BLOCK = 128  # events: what is read of one field, and what is written of all, stay in the cache
 
 
 @njit(cache=True, nogil=True)
@@ -87,6 +88,15 @@ def cross(
 
 
 @njit(cache=True, nogil=True)
+def starts_of(given: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count up the events that have an entry: where the entry of each begins, and where the last ends [n + 1]."""
+    starts = np.zeros(len(given) + 1, np.int64)
+    for i in range(len(given)):
+        starts[i + 1] = starts[i] + given[i]
+    return starts
+
+
+@njit(cache=True, nogil=True)
 def interleave(
     keys: NDArray[np.uint64], values: NDArray[np.float32], fields: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int64]]:
@@ -101,14 +111,20 @@ def interleave(
     out_keys = np.empty(total, np.uint64)
     out_values = np.empty(total, np.float32)
     starts = np.zeros(n * count + 1, np.int64)
-    size = 0
-    for e in range(n):
+    for first in range(0, n, _BLOCK):
+        last = min(first + _BLOCK, n)
+        for e in range(first, last):
+            for f in range(count):
+                at = e * count + f
+                starts[at + 1] = starts[at] + fields[f, e + 1] - fields[f, e]
         for f in range(count):
-            for j in range(fields[f, e], fields[f, e + 1]):
-                out_keys[size] = keys[j]
-                out_values[size] = values[j]
-                size += 1
-            starts[e * count + f + 1] = size
+            j = fields[f, first]
+            for e in range(first, last):
+                at = starts[e * count + f]
+                while j < fields[f, e + 1]:
+                    out_keys[at] = keys[j]
+                    out_values[at] = values[j]
+                    at, j = at + 1, j + 1
     return out_keys, out_values, starts
 
 

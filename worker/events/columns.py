@@ -83,7 +83,7 @@ class Column:
 def columns_of(learning: Learning, *, labelled: bool) -> dict[str, Column]:
     """Give the fields that are read, by name: those of features, and what only one of the two purposes needs.
 
-    That is label, time and weight of events to learn from, and the partition key of those to score.
+    That is label, time, weight and id of events to learn from, and the partition key of those to score.
 
     A field may be read for several purposes; it then accepts what all of them accept, booleans excepted (true is 1
     as a label and "true" as a category). Raises ConfigurationError where nothing would be accepted.
@@ -99,9 +99,20 @@ def columns_of(learning: Learning, *, labelled: bool) -> dict[str, Column]:
         uses.setdefault(events.time, set()).add("number")
         if events.weight is not None:
             uses.setdefault(events.weight, set()).add("number")
+        if events.id is not None:
+            uses.setdefault(events.id, set()).add("category")
     else:
         uses.setdefault(learning.events.partition_key, set()).add("category")  # it tells which shard scores the event
     return {name: Column(name=name, use=_common_use(name, of)) for name, of in uses.items()}
+
+
+def read_of(learning: Learning, columns: dict[str, Column]) -> list[str]:
+    """Give those of the columns that are read after events were judged: by features, for an id or a partition key."""
+    read = [name for name in columns_of(learning, labelled=False) if name in columns]
+    identity = learning.events.id
+    if identity is None or identity not in columns or identity in read:
+        return read
+    return [*read, identity]
 
 
 def _common_use(field: str, uses: set[Use]) -> Use:

@@ -1,14 +1,14 @@
 """Decode: the bytes of records to the columns of events, and the reason for each record that is none."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from worker.config import Learning
-from worker.events.columns import columns_of
+from worker.events.columns import columns_of, read_of
 from worker.events.parse import Parser
 from worker.events.rejects import Reason, Rejected
 from worker.events.rules import Rules
@@ -20,12 +20,27 @@ __all__ = ["Decoded", "Decoder", "Reason", "Rejected"]
 class Decoded:
     """The m accepted events of n records, in their order."""
 
-    table: pa.Table  # m rows; the fields that features read, and the partition key where labels are not asked for
+    table: pa.Table  # m rows; what features read, and the id, or the partition key where labels are not asked for
     index: NDArray[np.int64]  # [m] positions in the records handed in
     labels: NDArray[np.float32]  # [m] zeros where labels are not asked for
     weights: NDArray[np.float32]  # [m]
     times: NDArray[np.int64]  # [m] event time, milliseconds since 1970; the record's where labels are not asked for
     rejected: list[Rejected]  # by index
+    rows: NDArray[np.int64] | None = None  # [m] numbers in their records, where these hold many events
+
+    def only(self, some: NDArray[np.bool_] | None) -> "Decoded":
+        """Take the events of a mask [m], or all of them."""
+        if some is None or some.all():
+            return self
+        return replace(
+            self,
+            table=self.table.filter(pa.array(some)),
+            index=self.index[some],
+            labels=self.labels[some],
+            weights=self.weights[some],
+            times=self.times[some],
+            rows=None if self.rows is None else self.rows[some],
+        )
 
 
 class Decoder:
@@ -47,7 +62,7 @@ class Decoder:
         columns = columns_of(learning, labelled=labelled)
         self._parser = Parser(columns, learning.events.max_bytes)
         self._rules = Rules(learning, labelled=labelled)
-        self._read = [name for name in columns_of(learning, labelled=False) if name in columns]
+        self._read = read_of(learning, columns)
 
     def pieces(self, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Iterator[Decoded]:
         """Decode n records, in their order; see `decode`."""

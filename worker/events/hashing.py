@@ -12,12 +12,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from worker.events.words import hot, leaf, word
+
 _PRIME_1 = np.uint64(0x9E3779B185EBCA87)
 _PRIME_2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _PRIME_3 = np.uint64(0x165667B19E3779F9)
 _PRIME_4 = np.uint64(0x85EBCA77C2B2AE63)
 _PRIME_5 = np.uint64(0x27D4EB2F165667C5)
-_ZERO, _ONE, _TEN = np.uint64(0), np.uint64(1), np.uint64(10)
+_ZERO, _ONE, _TWO, _THREE, _TEN = (np.uint64(k) for k in (0, 1, 2, 3, 10))
 _BITS = np.uint64(64)
 _S1, _S7, _S11, _S12, _S18, _S23 = (np.uint64(s) for s in (1, 7, 11, 12, 18, 23))
 _S27, _S29, _S31, _S32, _S33 = (np.uint64(s) for s in (27, 29, 31, 32, 33))
@@ -26,38 +28,34 @@ _S8, _S16, _S24 = (np.uint64(s) for s in (8, 16, 24))
 DIGITS = 20  # the longest decimal text of a 64-bit integer, its sign included
 
 
-@njit(cache=True, nogil=True, inline="always")
+@hot
 def _rotate(x: np.uint64, bits: np.uint64) -> np.uint64:
     return np.uint64((x << bits) | (x >> (_BITS - bits)))
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _read32(data: NDArray[np.uint8], i: int) -> np.uint64:
-    low = np.uint64(data[i]) | (np.uint64(data[i + 1]) << _S8)
-    return np.uint64(low | (np.uint64(data[i + 2]) << _S16) | (np.uint64(data[i + 3]) << _S24))
+@hot
+def _half_word(data: NDArray[np.uint8], i: int) -> np.uint64:
+    j = np.uint64(i)
+    low = np.uint64(data[j]) | (np.uint64(data[j + _ONE]) << _S8)
+    return low | (np.uint64(data[j + _TWO]) << _S16) | (np.uint64(data[j + _THREE]) << _S24)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _read64(data: NDArray[np.uint8], i: int) -> np.uint64:
-    return np.uint64(_read32(data, i) | (_read32(data, i + 4) << _S32))
-
-
-@njit(cache=True, nogil=True, inline="always")
+@hot
 def _round(lane: np.uint64, word: np.uint64) -> np.uint64:
     return np.uint64(_rotate(lane + word * _PRIME_2, _S31) * _PRIME_1)
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def xxh64(data: NDArray[np.uint8], begin: int, end: int, seed: np.uint64) -> np.uint64:
     """XXH64 of data[begin:end]."""
     i = begin
     if end - begin >= 32:
         a, b, c, d = seed + _PRIME_1 + _PRIME_2, seed + _PRIME_2, seed, seed - _PRIME_1
         while i + 32 <= end:
-            a = _round(a, _read64(data, i))
-            b = _round(b, _read64(data, i + 8))
-            c = _round(c, _read64(data, i + 16))
-            d = _round(d, _read64(data, i + 24))
+            a = _round(a, word(data, i))
+            b = _round(b, word(data, i + 8))
+            c = _round(c, word(data, i + 16))
+            d = _round(d, word(data, i + 24))
             i += 32
         h = _rotate(a, _S1) + _rotate(b, _S7) + _rotate(c, _S12) + _rotate(d, _S18)
         for lane in (a, b, c, d):
@@ -66,10 +64,10 @@ def xxh64(data: NDArray[np.uint8], begin: int, end: int, seed: np.uint64) -> np.
         h = seed + _PRIME_5
     h += np.uint64(end - begin)
     while i + 8 <= end:
-        h = _rotate(h ^ _round(_ZERO, _read64(data, i)), _S27) * _PRIME_1 + _PRIME_4
+        h = _rotate(h ^ _round(_ZERO, word(data, i)), _S27) * _PRIME_1 + _PRIME_4
         i += 8
     if i + 4 <= end:
-        h = _rotate(h ^ (_read32(data, i) * _PRIME_1), _S23) * _PRIME_2 + _PRIME_3
+        h = _rotate(h ^ (_half_word(data, i) * _PRIME_1), _S23) * _PRIME_2 + _PRIME_3
         i += 4
     while i < end:
         h = _rotate(h ^ (np.uint64(data[i]) * _PRIME_5), _S11) * _PRIME_1
@@ -79,7 +77,7 @@ def xxh64(data: NDArray[np.uint8], begin: int, end: int, seed: np.uint64) -> np.
     return np.uint64(h ^ (h >> _S32))
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def write_decimal(value: int, text: NDArray[np.uint8]) -> int:
     """Write an int64 as decimal text to the end of text[DIGITS]; give the position where it begins."""
     rest = np.uint64(value) if value >= 0 else _ZERO - np.uint64(value)
@@ -116,7 +114,7 @@ def hash_integers(values: NDArray[np.int64], seed: np.uint64) -> NDArray[np.uint
     return keys
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def write_little_endian(key: np.uint64, data: NDArray[np.uint8], begin: int) -> None:
     """Write a key as 8 bytes at data[begin:]."""
     for i in range(8):
@@ -137,3 +135,12 @@ def key_of(feature: str, value: str = "") -> np.uint64:
     """
     data = np.frombuffer(value.encode(), np.uint8)
     return np.uint64(hash_texts(data, np.array([0, len(data)], np.int64), seed_of(feature))[0])
+
+
+def rare_key_of(feature: str) -> np.uint64:
+    """Give the key that stands for all rare values of a feature: of the byte FF, which no UTF-8 text has.
+
+    >>> hex(rare_key_of("user"))
+    '0xf812078e5513e816'
+    """
+    return np.uint64(max(xxh64(np.array([0xFF], np.uint8), 0, 1, seed_of(feature)), _ONE))

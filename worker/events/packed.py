@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from worker.config import Learning
 from worker.errors import IncompatibleDataError
-from worker.events.columns import columns_of
+from worker.events.columns import columns_of, read_of
 from worker.events.decode import Decoded
 from worker.events.pack import rows_of
 from worker.events.rejects import Reason, Rejected, RejectError
@@ -57,7 +57,8 @@ class PackedDecoder:
         self._max_bytes = learning.events.max_bytes
         self._unpacker = Unpacker(columns, learning.events)
         self._rules = Rules(learning, labelled=labelled)
-        self._read = [name for name in columns_of(learning, labelled=False) if name in columns]
+        self._read = read_of(learning, columns)
+        self._numbered = labelled and learning.events.keep_negatives < 1.0  # who else asks for a row's number?
         self._empty = pa.RecordBatch.from_arrays(
             [pa.array([], column.types[0]) for column in columns.values()], self._names
         )
@@ -107,12 +108,15 @@ class PackedDecoder:
         counts = [batch.num_rows for batch in piece.batches]
         records = np.repeat(np.array([record for record, _ in piece.places], np.int64), counts)
         table, judged = self._apply(piece, np.asarray(timestamps, np.int64)[records])
-        rejected = piece.rejected
-        if judged.rejected:
+        rejected, rows = piece.rejected, None
+        if judged.rejected or self._numbered:
             firsts = [np.arange(first, first + n) for (_, first), n in zip(piece.places, counts, strict=True)]
-            rejected = rejected + self._locate(judged.rejected, records, np.concatenate(firsts), values)
+            rows = np.concatenate([np.empty(0, np.int64), *firsts])
+        if judged.rejected and rows is not None:
+            rejected = rejected + self._locate(judged.rejected, records, rows, values)
             rejected.sort(key=lambda one: (one.index, one.row or 0))
-        return self._decoded(table, records, judged, rejected)
+        decoded = self._decoded(table, records, judged, rejected)
+        return replace(decoded, rows=rows[judged.keep]) if rows is not None else decoded
 
     def _apply(self, piece: _Piece, timestamps: NDArray[np.int64]) -> tuple[pa.Table, Judged]:
         table = pa.Table.from_batches(piece.batches or [self._empty])

@@ -1,7 +1,8 @@
-"""Records to columns: Arrow on joined records first, the reference for what Arrow refuses.
+"""Records to columns: the scanner first, Arrow on joined records for the rest, the reference for what Arrow refuses.
 
-The fate and the values of a record never depend on the records around it: what Arrow accepts means what the reference
-(`record.parse`) says, and what it refuses is asked of the reference, one record at a time.
+The fate and the values of a record never depend on the records around it: what the scanner (`scan.scan`) or Arrow
+accepts means what the reference (`record.parse`) says, and what both refuse is asked of the reference, one record at a
+time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from worker.events.columns import Column
 from worker.events.record import is_strict, parse
 from worker.events.rejects import Rejected, RejectError
+from worker.events.scanned import Scanner, join
 from worker.events.screen import JOINABLE, SUSPECT, UNFIT, screen
 
 _CHUNK_RECORDS = 16_384  # some 3 MB of usual events: larger joins fall out of the cache
 _CHUNK_BYTES = 64 * 1024 * 1024  # Arrow's blocks end at 2 GiB
-_FEW = 64  # a call of Arrow costs some 0.15 ms, which the reference needs for about as many records
+_FEW = 64  # a call of Arrow costs some 0.15 ms, which the reference needs for about as many records; the scanner, too
 _BRANCHES = 4  # halving would call Arrow more often, more branches would parse the good records more often
 _SAMPLE = 32
 
@@ -44,6 +46,7 @@ class Parser:
     def __init__(self, columns: dict[str, Column], max_bytes: int) -> None:
         self._columns = tuple(columns.values())
         self._max_bytes = max_bytes
+        self._scanner = Scanner(self._columns)
         self._types = {column.name: column.types[0] for column in self._columns}
 
     def parse(self, values: Sequence[bytes | None]) -> tuple[pa.Table, NDArray[np.int64], list[Rejected]]:
@@ -65,21 +68,32 @@ class Parser:
     ) -> None:
         index = np.arange(begin, begin + len(lengths))
         sized = (lengths >= 0) & (lengths <= self._max_bytes)
-        candidates = index[sized]
-        records = _select(values[begin : begin + len(lengths)], None if sized.all() else candidates - begin)
+        candidates = index if sized.all() else index[sized]
+        joined = join(_select(values[begin : begin + len(lengths)], None if sized.all() else candidates - begin))
+        table, plain = self._scanner.scan(joined, lengths[sized])
+        if len(plain):
+            parsed.parts.append((candidates[plain], table))
+        if len(plain) < len(candidates):
+            self._parse_unusual(values, np.delete(candidates, plain), parsed)
+        if len(candidates) < len(index):
+            self._ask_reference(values, index[~sized].tolist(), parsed)
+
+    def _parse_unusual(self, values: Sequence[bytes | None], index: NDArray[np.int64], parsed: Parsed) -> None:
+        """Parse records of a bounded size by Arrow, as far as they may be joined."""
+        if len(index) <= _FEW:
+            self._ask_reference(values, index.tolist(), parsed)
+            return
+        records = _select(values, index)
         joined = b"\n".join(records)
-        verdicts = screen(np.frombuffer(joined, np.uint8), lengths[sized])
+        verdicts = screen(np.frombuffer(joined, np.uint8), np.fromiter(map(len, records), np.int64, len(records)))
         for i in np.flatnonzero(verdicts == SUSPECT).tolist():
             verdicts[i] = JOINABLE if is_strict(records[i]) else UNFIT
         if not _is_utf8(joined):
             verdicts[[not _is_utf8(record) for record in records]] = UNFIT
-        good = candidates[verdicts == JOINABLE]
-        if len(good) == len(candidates):
-            self._parse_group(values, good, parsed, joined, adapt=True)
-        else:
-            self._parse_group(values, good, parsed, adapt=True)
+        good = index[verdicts == JOINABLE]
+        self._parse_group(values, good, parsed, joined if len(good) == len(index) else None, adapt=True)
         if len(good) < len(index):
-            self._ask_reference(values, np.setdiff1d(index, good, assume_unique=True).tolist(), parsed)
+            self._ask_reference(values, index[verdicts != JOINABLE].tolist(), parsed)
 
     def _parse_group(
         self,

@@ -5,6 +5,7 @@
 these; here it goes where librdkafka's `murmur2` and `consistent` put it: where the empty key goes.
 """
 
+import functools
 import zlib
 from typing import Literal
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from worker.errors import IncompatibleDataError
 from worker.events.arrays import present, spread, texts, whole
+from worker.events.words import leaf
 
 Partitioner = Literal["murmur2", "crc32"]
 
@@ -83,7 +85,7 @@ def _hashes(
     return results
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def _murmur2(data: NDArray[np.uint8], begin: int, end: int) -> np.uint32:
     # Utils.murmur2 of Apache Kafka; numba widens 32-bit arithmetic, so every product is cut back
     h = np.uint32(_SEED ^ np.uint32(end - begin))
@@ -106,7 +108,7 @@ def _murmur2(data: NDArray[np.uint8], begin: int, end: int) -> np.uint32:
     return np.uint32(h ^ (h >> _S15))
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def _crc32(data: NDArray[np.uint8], begin: int, end: int, table: NDArray[np.uint32]) -> np.uint32:
     c = _ALL
     for i in range(begin, end):
@@ -114,6 +116,7 @@ def _crc32(data: NDArray[np.uint8], begin: int, end: int, table: NDArray[np.uint
     return np.uint32(c ^ _ALL)
 
 
+@functools.cache
 def _crc_table() -> NDArray[np.uint32]:
     """Read the 256 constants off zlib: crc32 of the byte b is table[0xFF ^ b] ^ 0xFF000000."""
     return np.array([zlib.crc32(bytes([0xFF ^ i])) ^ 0xFF000000 for i in range(256)], np.uint32)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from worker.config import Feature, Learning
 from worker.events.arrays import floats, lists, present, whole
-from worker.events.numeric import scaled
+from worker.events.numeric import scaled, transformed
 from worker.events.rejects import Reason, Rejected
 
 _TO_MILLISECONDS = {"s": (1000.0, 1.0), "ms": (1.0, 1.0), "us": (1.0, 1000.0)}  # multiply, divide: both exact
@@ -131,8 +131,11 @@ class Rules:
 
 def _judge_numbers(name: str, feature: Feature, column: pa.Array, verdicts: _Verdicts) -> None:
     values = floats(column)
-    taken = values if feature.transform == "buckets" else scaled(feature, values)
-    infinite = ~np.isfinite(taken) & present(column)
+    if feature.transform == "buckets":
+        finite = np.isfinite(values)
+    else:
+        finite = np.isfinite(transformed(feature, values) if feature.standardised else scaled(feature, values))
+    infinite = ~finite & present(column)
     verdicts.refuse(
         infinite, Reason.NOT_FINITE, lambda row: f"feature {name}: {values[row]} is not finite, or too large"
     )

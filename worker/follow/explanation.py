@@ -28,6 +28,8 @@ class Behind:
     """What stands behind the score of one event, copied while nothing else moved it."""
 
     version: int  # of the shard; 0 before the first
+    entries: Entries  # the event as it was scored: its numbers on the shard's scale, rare values as such
+    rare: NDArray[np.bool_]  # [entries] which stand for a value that has no row yet, because it was seen too seldom
     scores: Scores
     parameters: NDArray[np.float32]  # [entries, 3 + K] of each entry's row
     seen: NDArray[np.int64]  # [entries]
@@ -44,8 +46,11 @@ class Row:
     feature: str
     value: str  # as in the event; empty for the bias
     key: str  # 16 hexadecimal digits
+    # Whether the value was seen too seldom to have a row (`admit_after`): this is the one of all such values of the
+    # feature. Where an event has several of them, the first has the sum of their multipliers, the others have 0.
+    rare: bool = False
     scope: str  # "local": learned by one shard; "shared": by all
-    multiplier: float  # x: 1 for a category, the transformed number for a number
+    multiplier: float  # x: 1 for a category; a number as it enters, transformed and scaled
     weight: float
     weight_deviation: float  # standard deviation
     # Precision beyond that of the prior: what the events have told. An event adds its h x^2 to the weight's, where h is
@@ -110,21 +115,20 @@ class Explanation:
         return tuple(row for field in self.fields for row in field.rows)
 
 
-def explanation_of(learning: Learning, table: pa.Table, entries: Entries, shard: int, behind: Behind) -> Explanation:
+def explanation_of(learning: Learning, table: pa.Table, shard: int, behind: Behind) -> Explanation:
     """Explain the score of one event.
 
     Args:
         learning: how the model is learned.
         table: the event, one row as decoded.
-        entries: the same as the learner sees it.
         shard: whose event it is.
         behind: what the score was made of.
     """
     names = (_BIAS, *learning.features)
     if learning.model.kind != "gaussian":
         behind = replace(behind, parameters=_without_precisions(behind.parameters))
-    shares = explain(entries, behind.parameters, behind.pair_means, behind.pair_precisions, behind.pairs)
-    rows = _rows(learning, names, spell(learning, table), entries, behind)
+    shares = explain(behind.entries, behind.parameters, behind.pair_means, behind.pair_precisions, behind.pairs)
+    rows = _rows(learning, names, spell(learning, table), behind)
     fields = [
         FieldShare(field=name, share=float(share), deviation=sqrt(variance), rows=of_field)
         for name, share, variance, of_field in zip(names, shares.fields, shares.field_variances, rows, strict=True)
@@ -161,11 +165,9 @@ def _without_precisions(parameters: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows
 
 
-def _rows(
-    learning: Learning, names: tuple[str, ...], spelt: list[list[str]], entries: Entries, behind: Behind
-) -> list[tuple[Row, ...]]:
+def _rows(learning: Learning, names: tuple[str, ...], spelt: list[list[str]], behind: Behind) -> list[tuple[Row, ...]]:
     """Give the rows of each field."""
-    prior = learning.model
+    prior, entries = learning.model, behind.entries
     found: list[tuple[Row, ...]] = []
     for field, (name, values) in enumerate(zip(names, spelt, strict=True)):
         some = range(entries.starts[field], entries.starts[field + 1])
@@ -174,6 +176,7 @@ def _rows(
                 Row(
                     feature=name, value=value,
                     key=f"{entries.keys[at]:016x}", scope="shared" if entries.keys[at] & SHARED else "local",
+                    rare=bool(behind.rare[at]),
                     multiplier=float(entries.values[at]),
                     weight=float(row[WEIGHT]), weight_deviation=float(row[WEIGHT_PRECISION]) ** -0.5,
                     weight_information=float(row[WEIGHT_PRECISION]) - prior.prior_weight_precision,

@@ -197,7 +197,8 @@ class Follower:
     ) -> Scores:
         """Score events, as mappings, as JSON or as an Arrow table; each by the shard of its partition key.
 
-        A value never seen counts with its prior. An event that cannot be read gets NaN and stands in `rejected`.
+        A value never seen counts with its prior; where its feature has `admit_after`, as a rare value. An event that
+        cannot be read gets NaN and stands in `rejected`.
 
         Args:
             events: what to score; one decision is one call.
@@ -253,7 +254,7 @@ class Follower:
         for bad in decoded.rejected:
             raise RejectedEventError(str(bad.reason), bad.detail)
         entries, shard = self._features.encode(decoded.table), int(shards[0])
-        return explanation_of(self._learned, decoded.table, entries, shard, self._shards[shard].behind(entries))
+        return explanation_of(self._learned, decoded.table, shard, self._shards[shard].behind(entries))
 
     @property
     def _learned(self) -> Learning:

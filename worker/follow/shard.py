@@ -13,7 +13,7 @@ from worker.follow.explanation import Behind
 from worker.follow.moved import mark_of
 from worker.follow.whole import Whole
 from worker.model.batch import Entries
-from worker.model.learner import Learner, Scores
+from worker.model.learner import Scores
 from worker.quality.progress import Progress
 from worker.snapshot.assembler import Assembler, Version
 from worker.snapshot.lineage import GapError, advance, apply, verify
@@ -92,16 +92,17 @@ class FollowedShard:
         version, 0 where none is yet.
         """
         with self._lock:
-            model, version = self._now()
-            scores = self._whole.predict(model, entries)
-            drawn = scores.predictions if seed is None else self._whole.sample(model, entries, seed)
+            state, version = self._now()
+            entries = state.standardiser.standardise(entries)
+            scores = self._whole.predict(state.model, entries)
+            drawn = scores.predictions if seed is None else self._whole.sample(state.model, entries, seed)
             return scores, drawn, version
 
     def behind(self, entries: Entries) -> Behind:
         """Copy what the score of one event is made of, by the version served now."""
         with self._lock:
-            model, version = self._now()
-            return self._whole.behind(model, entries, version)
+            state, version = self._now()
+            return self._whole.behind(state.model, state.standardiser.standardise(entries), version)
 
     def progress(self) -> Progress:
         """Give the progressive evaluation of the version served now."""
@@ -141,9 +142,9 @@ class FollowedShard:
                 self._whole.replace(self._serving[0] if self._serving else None, building, self._added)
                 self._serving, self._building, self._added = (building, manifest), None, []
 
-    def _now(self) -> tuple[Learner, int]:
+    def _now(self) -> tuple[ShardState, int]:
         """Give what is served, and its version. The caller holds the lock."""
-        return (self._serving[0].model, self._serving[1].version) if self._serving else (self._prior.model, 0)
+        return (self._serving[0], self._serving[1].version) if self._serving else (self._prior, 0)
 
     def _fresh(self) -> ShardState:
         state = ShardState.fresh(self.shard, self._learning, reserve=False)

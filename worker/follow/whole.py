@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.config import Learning
+from worker.events.features import thresholds_of
 from worker.follow.explanation import Behind
 from worker.follow.moved import mark_of, shard_of
 from worker.model.batch import SHARED, Entries
@@ -23,6 +24,7 @@ class Whole:
 
     def __init__(self, learning: Learning) -> None:
         self.lock = threading.Lock()
+        self._thresholds = thresholds_of(learning) if learning.admits else None
         self._factors, self._logistic = learning.model.factors, learning.model.loss == "logistic"
         self._model = ShardState.fresh(-1, learning, reserve=False).model
         self._model.table.keep_marks()
@@ -66,21 +68,26 @@ class Whole:
 
     def predict(self, local: Learner, entries: Entries) -> Scores:
         """Score entries with a shard's own rows and with the shared ones of all. The caller holds the lock."""
+        entries, _ = self._pooled(local, entries)
         return self._speaker(local).predict(entries, self._parameters(local, entries), local.pairs)
 
     def sample(self, local: Learner, entries: Entries, seed: int) -> NDArray[np.float32]:
         """Score entries with a draw from what is known. The caller holds the lock."""
+        entries, _ = self._pooled(local, entries)
         parameters, logistic = self._parameters(local, entries), self._logistic
         return sample(self._speaker(local), entries, parameters, seed, logistic=logistic, pairs=local.pairs)
 
     def behind(self, local: Learner, entries: Entries, version: int) -> Behind:
         """Copy what the score of one event is made of. The caller holds the lock."""
+        entries, rare = self._pooled(local, entries)
         speaker, parameters = self._speaker(local), self._parameters(local, entries)
         tables = (local.table, self._model.table)
         seen, marks = [table.get(entries.keys).seen for table in tables], [t.marks_of(entries.keys) for t in tables]
         shared = (entries.keys & SHARED) != 0
         return Behind(
             version=version,
+            entries=entries,
+            rare=rare,
             scores=speaker.predict(entries, parameters, local.pairs),
             parameters=parameters,
             seen=np.where(shared, seen[1], seen[0]),
@@ -89,6 +96,16 @@ class Whole:
             pair_precisions=speaker.pair_precisions.copy(),
             pairs=local.pairs.matrix(),
         )
+
+    def _pooled(self, local: Learner, entries: Entries) -> tuple[Entries, NDArray[np.bool_]]:
+        """Put rare values in place of those that have no row, where they are held back; tells which."""
+        if self._thresholds is None:
+            return entries, np.zeros(len(entries.keys), np.bool_)
+        of_shard = np.ones(len(entries.keys), np.bool_)
+        if self._model.shared is not None:
+            of_shard = (entries.keys & SHARED) == 0
+        known = np.where(of_shard, local.table.has(entries.keys), self._model.table.has(entries.keys))
+        return self._thresholds.pooled(entries, known)
 
     def _speaker(self, local: Learner) -> Learner:
         """Give whose weights of pairs count; which pairs take part is what the shard of the event says."""

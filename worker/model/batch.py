@@ -22,6 +22,9 @@ class Entries:
     keys: NDArray[np.uint64]  # [entries] hash of (feature, value)
     values: NDArray[np.float32]  # [entries] the multiplier x of the row
     starts: NDArray[np.int64]  # [n * fields + 1]
+    # [n, S] of the S fields that are standardised, NaN where missing: their values stand for nothing until they are,
+    # see `standardising`. None where there is no such field, or all are.
+    numbers: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Count the events."""
@@ -46,9 +49,32 @@ class Batch:
         """Take some events in a row; their entries keep their numbers, among those of all."""
         entries, first = self.entries, events.start * self.entries.fields
         return Batch(
-            entries=replace(entries, starts=entries.starts[first : events.stop * entries.fields + 1]),
+            entries=replace(
+                entries,
+                starts=entries.starts[first : events.stop * entries.fields + 1],
+                numbers=None if entries.numbers is None else entries.numbers[events],
+            ),
             labels=self.labels[events],
             weights=self.weights[events],
             times=self.times[events],
             routes=self.routes,
+        )
+
+    def only(self, some: NDArray[np.bool_]) -> "Batch":
+        """Take the events of a mask [n], as if there were no others."""
+        fields = self.entries.fields
+        counts = np.diff(self.entries.starts).reshape(-1, fields)
+        entries = np.repeat(some, counts.sum(axis=1))
+        return Batch(
+            entries=Entries(
+                fields=fields,
+                keys=self.entries.keys[entries],
+                values=self.entries.values[entries],
+                starts=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[some].ravel())]),
+                numbers=None if self.entries.numbers is None else self.entries.numbers[some],
+            ),
+            labels=self.labels[some],
+            weights=self.weights[some],
+            times=self.times[some],
+            routes=self.routes[entries] if self.routes is not None else None,
         )

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from worker.model.batch import Batch
+from worker.model.admission import Admission, Sieve
+from worker.model.batch import Batch, Entries
 from worker.model.ledger import Ledger
 from worker.model.table import Table, Wanted
 
@@ -67,6 +68,7 @@ class Room:
         ledgers: Callable[[], tuple[Ledger, Ledger]] | None = None,
     ) -> None:
         self.evicted = 0  # rows that have gone
+        self.admission: Admission | None = None  # holds rare values back
         self._table, self._bounds = table, bounds
         width, fades = table.parameters.shape[1], len(table.as_of) > 0
         self._limit = bounds.limit(width, fades=fades)
@@ -75,11 +77,29 @@ class Room:
         self._foreign = 0  # rows of the merged ledger that the table had no row for
         self._information, self._leave = information, leave
 
+    @property
+    def counter_bytes(self) -> int:
+        """Bytes of the counters of rare values."""
+        return 0 if self.admission is None else self.admission.nbytes
+
+    def opened(self, batch: Batch) -> Batch:
+        """Give a batch that `portions` may change: it puts rare values in place of those that are held back."""
+        return batch if self.admission is None else self.admission.opened(batch)
+
+    def pooled(self, entries: Entries) -> Entries:
+        """Put rare values in place of those that have no row, as far as their fields hold values back."""
+        if self.admission is None:
+            return entries
+        known = self._table.has(entries.keys)
+        if self._bounds and self._ledgers is not None:
+            known |= self._ledgers()[1].has(entries.keys)
+        return self.admission.thresholds.pooled(entries, known)[0]
+
     def portions(self, batch: Batch, rows: NDArray[np.int32]) -> Iterator[tuple[slice, int]]:
         """Resolve the entries of a batch portion by portion; each is to be learned before the next is asked for.
 
         Args:
-            batch: the events.
+            batch: the events, opened.
             rows: [entries] where the rows are noted.
 
         Yields:
@@ -87,10 +107,13 @@ class Room:
         """
         entries, first, forced = batch.entries, 0, -1
         portion = max(1, _PORTION_ENTRIES * len(batch) // max(1, len(entries.keys)))
+        sieve = None if self.admission is None else self.admission.sieve(batch)
         while first < len(batch):
             last, before = min(first + portion, len(batch)), len(self._table)
             wanted = self._wanted(first, last, forced)
-            done = self._table.resolve(entries.keys, entries.starts, entries.fields, rows, wanted, batch.routes)
+            done = self._table.resolve(
+                entries.keys, entries.starts, entries.fields, rows, wanted, batch.routes, self._told(sieve)
+            )
             if done > first:
                 yield slice(first, done), before
             if done < last:
@@ -98,6 +121,13 @@ class Room:
                 if not self._make(entries.keys[event]):
                     forced = done  # it has more rows than the bound allows: they are let in, and go with the next event
             first = done
+
+    def _told(self, sieve: Sieve | None) -> Sieve | None:
+        """Let a sieve know of the rows that a bounded table makes from the ledger when they are met."""
+        if sieve is None or not self._bounds or self._ledgers is None:
+            return sieve
+        keys, slots = self._ledgers()[1].index
+        return sieve._replace(told_keys=keys, told_slots=slots)
 
     def _wanted(self, first: int, last: int, forced: int) -> Wanted:
         if self._limit is None:
@@ -127,7 +157,7 @@ class Room:
         information = np.nan_to_num(self._information(), copy=False)  # a precision may leave single precision
         here = table.find(keys)
         information[here[here >= 0]] = np.inf
-        n = min(max(1, len(table) // _SHARE), int(np.isfinite(information).sum()))
+        n = min(max(1, len(table) // _SHARE), _finite(information))
         if n == 0:
             return False
         rows = least(information, table.keys, n)
@@ -149,9 +179,9 @@ def least(information: NDArray[np.float32], keys: NDArray[np.uint64], n: int) ->
     """
     bits = information.view(np.uint32)  # of numbers that are not negative they have the same order
     threshold, below = _nth(bits, n)
-    equal = np.flatnonzero(bits == threshold)
+    smaller, equal = _up_to(bits, threshold, below)
     chosen = equal[np.argsort(keys[equal], kind="stable")[: n - below]]
-    return np.sort(np.concatenate([np.flatnonzero(bits < threshold), chosen])).astype(np.int32)
+    return np.sort(np.concatenate([smaller, chosen]))
 
 
 @njit(cache=True, nogil=True)
@@ -173,3 +203,29 @@ def _nth(bits, n):
         below += low[rest]
         rest += 1
     return np.uint32(bin_ << 16 | rest), below
+
+
+@njit(cache=True, nogil=True)
+def _up_to(bits, threshold, below):
+    """Give the places of so many numbers below a threshold, and of those that equal it."""
+    equals = 0
+    for one in bits:
+        equals += one == threshold
+    smaller, equal = np.empty(below, np.int32), np.empty(equals, np.int32)
+    i = j = 0
+    for place in range(len(bits)):
+        if bits[place] < threshold:
+            smaller[i] = place
+            i += 1
+        elif bits[place] == threshold:
+            equal[j] = place
+            j += 1
+    return smaller, equal
+
+
+@njit(cache=True, nogil=True)
+def _finite(information):
+    count = 0
+    for one in information:
+        count += np.isfinite(one)
+    return count

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
 
+CELL_BYTES = 8 + 1 + 4  # of a word: itself, whether it was written, and its place among those that were
+
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
@@ -52,6 +54,7 @@ class Cells:
     def __init__(self, regions: Mapping[str, int]) -> None:
         self.starts: dict[str, int] = {}
         self.sizes = dict(regions)
+        self.puts = 0  # calls of `put`: who keeps something that follows from the words makes it anew after one
         size = 0
         for name, words in regions.items():
             self.starts[name] = size
@@ -72,7 +75,7 @@ class Cells:
         return memory.words.nbytes + memory.written.nbytes + memory.places.nbytes
 
     def region(self, name: str) -> NDArray[np.uint64]:
-        """View the words of a region; read only: what changes them is `write` and `put`."""
+        """View the words of a region; read only: what changes them is `put`, and kernels by `write` or `mark`."""
         start = self.starts[name]
         view = self.memory.words[start : start + self.sizes[name]]
         view.flags.writeable = False
@@ -95,6 +98,7 @@ class Cells:
 
     def put(self, words: Words) -> None:
         """Set words; they count as written."""
+        self.puts += 1
         _put(words.places, words.values, *arrays(self.memory))
 
     def settle(self) -> int:
@@ -111,13 +115,19 @@ def arrays(
 
 
 @njit(cache=True, nogil=True)
-def write(place, value, words, written, places, counts, digest) -> None:
-    """Set one word."""
+def mark(place, words, written, places, counts, digest) -> None:
+    """Note that a word is about to be set; whoever sets one without does not tell readers of it."""
     if not written[place]:
         written[place] = True
         places[counts[0]] = place
         counts[0] += 1
-        digest[0] -= _hash(place, words[place])
+        digest[0] -= hash_word(place, words[place])
+
+
+@njit(cache=True, nogil=True)
+def write(place, value, words, written, places, counts, digest) -> None:
+    """Set one word."""
+    mark(place, words, written, places, counts, digest)
     words[place] = value
 
 
@@ -131,11 +141,12 @@ def _put(at, values, words, written, places, counts, digest):
 def _settle(words, written, places, counts, digest):
     for i in range(counts[0]):
         place = places[i]
-        digest[0] += _hash(np.int64(place), words[place])
+        digest[0] += hash_word(np.int64(place), words[place])
         written[place] = False
     counts[0] = 0
 
 
 @njit(cache=True, nogil=True)
-def _hash(place, word):
+def hash_word(place: int, word: np.uint64) -> np.uint64:
+    """Give what a word adds to the digest."""
     return mix(mix(np.uint64(place) + np.uint64(1)) ^ word) if word else np.uint64(0)

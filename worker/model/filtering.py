@@ -13,6 +13,7 @@ from numba import njit
 
 from worker.model.arithmetic import log, sigmoid
 from worker.model.forgetting import NEVER, advance, fade_pairs, fade_row, left, tick_of
+from worker.model.labels import evidence as evidence_of
 from worker.model.lanes import LANES, load, spread, store, total
 from worker.model.prefetch import prefetch
 from worker.model.products import (
@@ -35,6 +36,10 @@ from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISI
 _LARGEST_LOGIT = np.float32(1e6)
 _LARGEST_VARIANCE = np.float32(1e12)
 _LARGEST_PRECISION = np.float32(1e30)
+# How far past 0 an event that was predicted all wrong moves its logit. Where p is nearly 0 or 1, h vanishes, and a step
+# of g alone is as long as the variance: with many numbers it goes so far to the other side that the next is longer yet.
+# A logit of 16 is as sure as single precision tells, and no event of the streams of `make bench` has ever come so far.
+_FURTHEST = np.float32(16)
 LEAST_FIELDS = 10  # with fewer, pairs are taken one by one: lanes would mostly be empty. Measured; no bit depends on it
 FEW_OF = 3  # where less than one in so many pairs takes part, they are taken one by one. Measured
 _AHEAD = 2  # events whose rows are asked for before they are needed: a batch has more rows than a cache holds
@@ -48,12 +53,13 @@ WEIGHTS, LOSSES, SAVINGS, SAVINGS_SQUARED, COSTS, COSTS_SQUARED, HEAD = range(7)
 
 
 @njit(cache=True, nogil=True)
-def _loss(f, label, logistic, noise_precision):
-    """Give the negative log likelihood of a label, for squared loss up to a constant."""
+def _loss(f, label, logistic, noise_precision, flips, kept):
+    """Give the negative log likelihood of a label (see `labels`), for squared loss up to a constant."""
     y = np.float64(label)
     if not logistic:
         return 0.5 * np.float64(noise_precision) * (np.float64(f) - y) * (np.float64(f) - y)
-    p = min(max(sigmoid(np.float64(f)), _SURE), 1.0 - _SURE)
+    q = flips + (1.0 - 2.0 * flips) * sigmoid(np.float64(f))
+    p = min(max(q / (q + kept * (1.0 - q)), _SURE), 1.0 - _SURE)
     return -(y * log(p) + (1.0 - y) * log(1.0 - p))
 
 
@@ -63,7 +69,7 @@ def filter_events(
     parameters, seen, pair_means, pair_precisions, lefts, rights, least_fields, few_of, sampled, evidence,
     keys, as_of, clock, tick_ms, pairs_as_of,
     seed, init_deviation, weight_precision, factor_precision, pair_precision,
-    logistic, noise_precision, predictions, variances,
+    logistic, noise_precision, flips, kept, predictions, variances,
 ) -> int:  # fmt: skip
     """Score, and if asked learn, events one after the other. Gives the number too unstable to learn from."""
     zero, one = np.float32(0), np.float32(1)
@@ -99,6 +105,7 @@ def filter_events(
     # Taken all at once, the pairs that take no part weigh surely nothing; what they would weigh is kept here.
     hidden, hidden_means, hidden_precisions = hide_pairs(F, blocks, places, means, precisions, not listed)
     unstable = next_sampled = 0
+    parameters_at = parameters.ctypes.data
     tick = tick_of(clock[0], tick_ms)
     for n in range(len(predictions)):
         if learn and tick_ms:
@@ -124,9 +131,9 @@ def filter_events(
                     as_of[row] = tick
         if n + _AHEAD < len(predictions):
             for a in range(starts[(n + _AHEAD) * F], starts[(n + _AHEAD + 1) * F]):
-                at = np.int64(rows[a]) * C
-                prefetch(parameters, at)
-                prefetch(parameters, at + C - 1)
+                address = parameters_at + np.int64(rows[a]) * C * 4
+                prefetch(address)
+                prefetch(address + C * 4 - 4)
         full = K > 0 and next_sampled < len(sampled) and sampled[next_sampled] == n
         # f and its variance, from the weights
         f_weights = variance_weights = zero
@@ -208,9 +215,12 @@ def filter_events(
             continue
         p = np.float32(sigmoid(np.float64(f))) if logistic else f
         weight = weights[n]
-        precision = p * (one - p) if logistic else noise_precision
-        h = weight * precision
-        g = weight * (p - labels[n]) if logistic else h * (p - labels[n])
+        if logistic:
+            g, h = evidence_of(p, labels[n], flips, kept)
+            g, h = weight * g, weight * h
+        else:
+            h = weight * noise_precision
+            g = h * (p - labels[n])
         step = g / (one + h * variance)
         # Not a number fails all. No mean moves by more than |step| sqrt(variance / precision), so none overflows.
         if not (abs(f) < _LARGEST_LOGIT and variance < _LARGEST_VARIANCE and abs(step) < _LARGEST_LOGIT):
@@ -218,6 +228,8 @@ def filter_events(
             continue
         if weight == zero:
             continue
+        if logistic and abs(step) * variance > abs(f) + _FURTHEST:
+            step = np.copysign((abs(f) + _FURTHEST) / variance, step)
         for s in range(active):
             i = present[s]
             for a in range(starts[n * F + i], starts[n * F + i + 1]):
@@ -238,9 +250,11 @@ def filter_events(
         if full and at_once:
             label = labels[n]
             of_bias = witness(active, some, present, columns, blocks, means, compact, products, g, h, signs, sizes)
-            loss = _loss(f_of_set, label, logistic, noise_precision)
-            saved = weight * np.float32(_loss(f_weights + of_bias, label, logistic, noise_precision) - loss)
-            cost = weight * np.float32(loss - _loss(f, label, logistic, noise_precision))
+            loss = _loss(f_of_set, label, logistic, noise_precision, flips, kept)
+            saved = weight * np.float32(
+                _loss(f_weights + of_bias, label, logistic, noise_precision, flips, kept) - loss
+            )
+            cost = weight * np.float32(loss - _loss(f, label, logistic, noise_precision, flips, kept))
             evidence[WEIGHTS] += weight
             evidence[LOSSES] += weight * np.float32(loss)
             evidence[SAVINGS] += saved

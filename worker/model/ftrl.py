@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from worker.model.batch import Batch
 from worker.model.bounds import UNBOUNDED, Bounds
+from worker.model.labels import AS_DRAWN, Labelling, evidence
 from worker.model.linear import LARGEST, Linear, link, score
 
 COLUMNS = ("weight", "z", "n")
@@ -38,9 +39,10 @@ class FtrlSettings:
 class Ftrl(Linear):
     """A linear model on logistic loss that learns by FTRL-Proximal."""
 
-    def __init__(self, settings: FtrlSettings, bounds: Bounds = UNBOUNDED) -> None:
+    def __init__(self, settings: FtrlSettings, bounds: Bounds = UNBOUNDED, labelling: Labelling = AS_DRAWN) -> None:
         super().__init__(COLUMNS, logistic=True, bounds=bounds)
         self.settings = settings
+        self.labelling = labelling
 
     def _information(self) -> NDArray[np.float32]:
         return self.table.parameters[: len(self.table), 2].copy()  # not the weight: it may be 0 for all that is known
@@ -51,7 +53,8 @@ class Ftrl(Linear):
             _learn(
                 entries.fields, rows, entries.values, entries.starts, batch.labels, batch.weights, batch.times,
                 self.table.parameters, self.table.seen,
-                settings.alpha, settings.beta, settings.l1, settings.l2, predictions,
+                settings.alpha, settings.beta, settings.l1, settings.l2,
+                self.labelling.flips, self.labelling.kept, predictions,
             )
         )  # fmt: skip
 
@@ -73,7 +76,9 @@ def _move(row, gradient, alpha, beta, l1, l2):
 
 
 @njit(cache=True, nogil=True)
-def _learn(F, rows, values, starts, labels, weights, times, parameters, seen, alpha, beta, l1, l2, predictions):
+def _learn(
+    F, rows, values, starts, labels, weights, times, parameters, seen, alpha, beta, l1, l2, flips, kept, predictions
+):  # fmt: skip
     """Predict and learn events one after the other. Gives the number too unstable to learn from."""
     unstable = 0
     for event in range(len(predictions)):
@@ -81,7 +86,8 @@ def _learn(F, rows, values, starts, labels, weights, times, parameters, seen, al
         f = score(rows, values, lo, hi, parameters)
         p = link(f, True)
         predictions[event] = p
-        gradient = weights[event] * (p - labels[event])
+        g, _ = evidence(p, labels[event], flips, kept)
+        gradient = weights[event] * g
         stable = abs(f) < LARGEST and abs(gradient) < LARGEST  # not a number fails
         for a in range(lo, hi):
             stable = stable and abs(gradient * values[a]) < LARGEST

@@ -10,11 +10,14 @@ with label y, probability p = sigmoid(f), g = p - y, h = p (1 - p) and d = df/dp
 filtering with a diagonal Gaussian:
 
     variance = sum d^2 / precision,  step = g / (1 + h variance),
-    mean -= step d / precision,  precision += h d^2 (its mean over k for the factors).
+    mean -= step d / precision,  precision += h d^2 (its mean over k for the factors),
+
+where |step| variance, by which f moves to first order, is |f| + 16 at most.
 
 After Graepel et al., *Web-Scale Bayesian Click-Through Rate Prediction* (adPredictor, 2010), and Pan et al.,
 *Field-weighted Factorization Machines* (2018). Squared loss is the same with p = f, g = f - y, h = 1 / noise variance;
-a sample weight multiplies g and h. Without factors (K = 0) it is Bayesian online linear or logistic regression.
+a sample weight multiplies g and h. Where labels may be flipped, or events of one label were left out, both are those of
+`worker.model.labels`. Without factors (K = 0) it is Bayesian online linear or logistic regression.
 """
 
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ from worker.model.batch import SHARED, Batch, Entries
 from worker.model.bounds import UNBOUNDED, Bounds, Room
 from worker.model.filtering import FEW_OF, LEAST_FIELDS, filter_events
 from worker.model.forgetting import NEVER, Clock, left
+from worker.model.labels import AS_DRAWN, Labelling
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution, Ledger
 from worker.model.pairs import NO_EVENTS, NO_EVIDENCE, Pairs
@@ -43,6 +47,7 @@ class Settings:
     pair_precision: float = 1.0
     logistic: bool = True
     noise_variance: float = 1.0  # of the squared loss
+    labelling: Labelling = AS_DRAWN  # of the logistic loss: what happened to labels before they are learned
     merge: bool = False  # with the other shards: what is learned of shared rows is kept as contributions too
     half_life_ms: int = 0  # of what is learned, in event time; 0 where nothing is forgotten
     bounds: Bounds = UNBOUNDED  # how large the model may become
@@ -81,8 +86,8 @@ class Gaussian:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the table, and of what merging keeps of shared rows beside it."""
-        return self.table.nbytes + (self.shared.nbytes if self.shared is not None else 0)
+        """Bytes of the table, of what merging keeps of shared rows beside it, and of the counters of rare values."""
+        return self.table.nbytes + (self.shared.nbytes if self.shared is not None else 0) + self.room.counter_bytes
 
     def predict(
         self, entries: Entries, parameters: NDArray[np.float32] | None = None, pairs: Pairs | None = None
@@ -95,6 +100,7 @@ class Gaussian:
             pairs: of fields that take part, where it is not its own that count.
         """
         if parameters is None:
+            entries = self.room.pooled(entries)
             parameters = self.gather(entries.keys)
         n = len(entries)
         rows = np.arange(len(entries.keys), dtype=np.int32)
@@ -102,6 +108,7 @@ class Gaussian:
 
     def learn(self, batch: Batch) -> Scores:
         """Predict each event, then learn from it, one after the other. Gives the predictions made before learning."""
+        batch = self.room.opened(batch)
         keys = batch.entries.keys
         rows = np.empty(len(keys), np.int32)
         parts = [Scores(predictions=_NO_NUMBERS, variances=_NO_NUMBERS)]
@@ -150,9 +157,9 @@ class Gaussian:
         self.table.parameters[rows[stale]] = shared.values(keys[stale])
         self.table.as_of[rows[stale]] = shared.tick
 
-    def boundary(self) -> tuple[Rows, Contribution | None]:
+    def boundary(self, touched: Rows | None = None) -> tuple[Rows, Contribution | None]:
         """Tell what was learned since the table was last settled: local rows, and what was added to shared ones."""
-        touched = self.table.touched()
+        touched = self.table.touched() if touched is None else touched
         if self.shared is None:
             return touched, None
         of_all = (touched.keys & SHARED) != 0
@@ -275,7 +282,8 @@ class Gaussian:
             self.table.keys, self.table.as_of, self.clock.words, self.clock.tick_ms, self._pairs_as_of(),
             np.uint64(prior.seed), prior.init_deviation, prior.weight_precision, prior.factor_precision,
             self.settings.pair_precision, self.settings.logistic,
-            np.float32(1.0 / self.settings.noise_variance), predictions, variances,
+            np.float32(1.0 / self.settings.noise_variance), self.settings.labelling.flips,
+            self.settings.labelling.kept, predictions, variances,
         )  # fmt: skip
         if learn:
             pairs.note(n)

@@ -55,6 +55,12 @@ def row_at(slot: np.uint64, slots: NDArray[np.uint32]) -> np.int32:
 
 
 @njit(cache=True, nogil=True, inline="always")
+def there(key: np.uint64, keys: NDArray[np.uint64], slots: NDArray[np.uint32]) -> bool:
+    """Tell whether a key is in the index."""
+    return bool(slots[find(key, keys, slots)] != 0)
+
+
+@njit(cache=True, nogil=True, inline="always")
 def enter(slot: np.uint64, key: np.uint64, row: int, slots: NDArray[np.uint32]) -> None:
     """Write a row into the slot that `find` gave for its key."""
     slots[slot] = (np.uint32(key * _GOLDEN) & ~slots[len(slots) - 1]) | np.uint32(row + 1)
@@ -84,16 +90,35 @@ def leave(key: np.uint64, keys: NDArray[np.uint64], slots: NDArray[np.uint32]) -
 @njit(cache=True, nogil=True)
 def fill(keys: NDArray[np.uint64], size: int, slots: NDArray[np.uint32]) -> None:
     """Enter the first so many rows into empty slots."""
+    address = slots.ctypes.data
     for row in range(size):
         if row + 16 < size:
-            expect(keys[row + 16], slots)
+            expect(keys[row + 16], slots, address)
         enter(find(keys[row], keys, slots), keys[row], row, slots)
 
 
+def distinct(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Give each key once, in the order in which they first come."""
+    kept = np.empty(len(keys), np.uint64)
+    return kept[: _distinct(keys, kept, slots_for(len(keys)))]
+
+
+@njit(cache=True, nogil=True)
+def _distinct(keys, kept, slots):
+    size = 0
+    for key in keys:
+        slot = find(key, kept, slots)
+        if row_at(slot, slots) == MISSING:
+            kept[size] = key
+            enter(slot, key, size, slots)
+            size += 1
+    return size
+
+
 @njit(cache=True, nogil=True, inline="always")
-def expect(key: np.uint64, slots: NDArray[np.uint32]) -> None:
-    """Have the slot fetched where the search for a key will begin."""
-    prefetch(slots, _home(key, slots))
+def expect(key: np.uint64, slots: NDArray[np.uint32], address: int) -> None:
+    """Have the slot fetched where the search for a key will begin; `address` is where the slots are."""
+    prefetch(address + np.int64(_home(key, slots)) * 4)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -19,13 +19,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
+from worker.model.arrays import longer
 from worker.model.forgetting import NEVER, TICKS
-from worker.model.index import MISSING, enter, fill, find, leave, row_at, slots_for
+from worker.model.index import MISSING, enter, expect, fill, find, leave, likely, row_at, slots_for
+from worker.model.prefetch import prefetch
 
 UNIT = 2.0**-32  # of an amount
 SPARE_BITS = 12  # of an amount that fades: so many half-lives a shard may lag behind the others
 GONE = 63  # halvings that leave nothing
 _INDEX_BYTES = 6  # of a row's share of the index, while a ledger grows by quarters
+_AHEAD = 8  # rows for which memory is asked for before they are added to
+# Odd, so that a change of one amount always changes the sum; as many as a row may have at most.
+_MULTIPLIERS = np.array([int(mix(np.uint64(number))) | 1 for number in range(1, 512)], np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,11 @@ class Ledger:
         """Bytes of a row, its share of the index included."""
         return 8 + 8 + 8 * self.amounts.shape[1] + _INDEX_BYTES
 
+    @property
+    def index(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+        """Give the keys and the slots by which kernels find a row; another pair once the ledger has grown."""
+        return self.keys, self._slots
+
     def empty(self) -> "Ledger":
         """Give a ledger of the same kind without any row."""
         return Ledger(self.amounts.shape[1], bounded=self.bounded)
@@ -115,15 +125,26 @@ class Ledger:
 
     def get(self, keys: NDArray[np.uint64]) -> Contribution:
         """Copy what was added to each key; zero where nothing was."""
-        seen, found = np.full(len(keys), NEVER), np.zeros((len(keys), self.amounts.shape[1]), np.int64)
-        _get(keys, seen, found, self.keys, self.seen, self.amounts, self._slots)
-        return Contribution(keys=keys, seen=seen, amounts=found, tick=self.tick or 0)
+        rows = self.rows_of(keys)
+        there, rows = rows != MISSING, np.maximum(rows, 0)
+        seen = np.where(there, self.seen[rows], NEVER)
+        amounts = np.where(there[:, None], self.amounts[rows], 0)
+        return Contribution(keys=keys, seen=seen, amounts=amounts, tick=self.tick or 0)
+
+    def times(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Give the event time of each key's row; `NEVER` where there is none."""
+        rows = self.rows_of(keys)
+        return np.where(rows != MISSING, self.seen[np.maximum(rows, 0)], NEVER)
+
+    def rows_of(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Give the number of each key's row in `amounts` and `seen`, `MISSING` where there is none."""
+        rows = np.empty(len(keys), np.int32)
+        _rows(keys, rows, self.keys, self._slots)
+        return rows
 
     def has(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell of each key whether there is a row."""
-        there = np.empty(len(keys), np.bool_)
-        _has(keys, there, self.keys, self._slots)
-        return there
+        return np.asarray(self.rows_of(keys) != MISSING)
 
     def all(self) -> Contribution:
         """Copy everything."""
@@ -150,21 +171,25 @@ class Ledger:
     def _grow(self) -> None:
         old = len(self.keys)
         capacity = 2 * old if old < 1_000_000 else old + old // 4  # as a table grows
-        self.keys = np.concatenate([self.keys, np.zeros(capacity - old, np.uint64)])
-        self.seen = np.concatenate([self.seen, np.zeros(capacity - old, np.int64)])
-        self.amounts = np.concatenate([self.amounts, np.zeros((capacity - old, self.amounts.shape[1]), np.int64)])
+        self.keys, self.seen = longer(self.keys, capacity), longer(self.seen, capacity)
+        self.amounts = longer(self.amounts, capacity)
         self._slots = slots_for(capacity)
         fill(self.keys, self.size, self._slots)
 
 
 @njit(cache=True, nogil=True)
-def _hash(key, seen, amounts, bounded):
-    state = mix(np.uint64(0) if bounded else np.uint64(seen))
-    some = False
-    for amount in amounts:
-        some = some or amount != 0
-        state = mix((state ^ np.uint64(amount)) + key)
-    return state if some else np.uint64(0)
+def _sum(amounts, row, late):
+    """Sum up the amounts of a row, halved so many times, each with a multiplier of its own: linear, as amounts are."""
+    total = np.uint64(0)
+    for k in range(amounts.shape[1]):
+        total += np.uint64(amounts[row, k] >> late) * _MULTIPLIERS[k]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _hash(key, seen, total):
+    """Hash a row by the sum of its amounts; a sum of zero, as of a row without any, counts as none."""
+    return mix((total ^ mix(np.uint64(seen))) + key) if total else np.uint64(0)
 
 
 @njit(cache=True, nogil=True)
@@ -181,16 +206,33 @@ def _drop(row, keys, seen, amounts, size, slots):
 
 
 @njit(cache=True, nogil=True)
-def _nothing(amounts):
-    some = False
-    for amount in amounts:
-        some = some or amount != 0
-    return not some
+def _nothing(amounts, row):
+    some = np.int64(0)
+    for k in range(amounts.shape[1]):
+        some |= amounts[row, k]
+    return some == 0
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _look_ahead(number, wanted, slots, slots_at, keys_at, amounts_at, row_bytes):
+    """Ask for the slot of a later key, and for the row of one a bit before; what ends in `_at` is an address."""
+    if number + 2 * _AHEAD < len(wanted):
+        expect(wanted[number + 2 * _AHEAD], slots, slots_at)
+    if number + _AHEAD < len(wanted):
+        row = np.int64(likely(wanted[number + _AHEAD], slots))
+        if row != MISSING:
+            prefetch(keys_at + row * 8)
+            prefetch(amounts_at + row * row_bytes)
+            prefetch(amounts_at + row * row_bytes + 64)
+            prefetch(amounts_at + (row + 1) * row_bytes - 8)
 
 
 @njit(cache=True, nogil=True)
 def _add(more, times, by, late, done, keys, seen, size, amounts, slots, digest, bounded):
+    slots_at, keys_at, amounts_at = slots.ctypes.data, keys.ctypes.data, amounts.ctypes.data
+    row_bytes = 8 * amounts.shape[1]
     while done < len(more):
+        _look_ahead(done, more, slots, slots_at, keys_at, amounts_at, row_bytes)
         key = more[done]
         slot = find(key, keys, slots)
         row = row_at(slot, slots)
@@ -201,13 +243,15 @@ def _add(more, times, by, late, done, keys, seen, size, amounts, slots, digest, 
             size += 1
             enter(slot, key, row, slots)
             keys[row], seen[row] = key, NEVER
-            amounts[row] = 0
-        digest[0] -= _hash(key, seen[row], amounts[row], bounded)
+            for k in range(amounts.shape[1]):
+                amounts[row, k] = 0
+        total = _sum(amounts, row, 0)
+        digest[0] -= _hash(key, np.int64(0) if bounded else seen[row], total)
         seen[row] = max(seen[row], times[done])
         for k in range(amounts.shape[1]):
             amounts[row, k] += by[done, k] >> late
-        digest[0] += _hash(key, seen[row], amounts[row], bounded)
-        if bounded and _nothing(amounts[row]):
+        digest[0] += _hash(key, np.int64(0) if bounded else seen[row], total + _sum(by, done, late))
+        if bounded and _nothing(amounts, row):
             size = _drop(row, keys, seen, amounts, size, slots)
         done += 1
     return done, size
@@ -216,11 +260,12 @@ def _add(more, times, by, late, done, keys, seen, size, amounts, slots, digest, 
 @njit(cache=True, nogil=True)
 def _halve(keys, seen, amounts, size, times, slots, digest, bounded):
     for row in range(size - 1, -1, -1):  # backwards: the row that takes the place of one that is dropped was halved
-        digest[0] -= _hash(keys[row], seen[row], amounts[row], bounded)
+        counted = np.int64(0) if bounded else seen[row]
+        digest[0] -= _hash(keys[row], counted, _sum(amounts, row, 0))
         for k in range(amounts.shape[1]):
             amounts[row, k] >>= times
-        digest[0] += _hash(keys[row], seen[row], amounts[row], bounded)
-        if bounded and _nothing(amounts[row]):
+        digest[0] += _hash(keys[row], counted, _sum(amounts, row, 0))
+        if bounded and _nothing(amounts, row):
             size = _drop(row, keys, seen, amounts, size, slots)
     return size
 
@@ -231,15 +276,11 @@ def _dated(digest, tick):
 
 
 @njit(cache=True, nogil=True)
-def _has(wanted, there, keys, slots):
+def _rows(wanted, rows, keys, slots):
+    slots_at, keys_at = slots.ctypes.data, keys.ctypes.data
     for i in range(len(wanted)):
-        there[i] = row_at(find(wanted[i], keys, slots), slots) != MISSING
-
-
-@njit(cache=True, nogil=True)
-def _get(wanted, times, found, keys, seen, amounts, slots):
-    for i in range(len(wanted)):
-        row = row_at(find(wanted[i], keys, slots), slots)
-        if row != MISSING:
-            found[i] = amounts[row]
-            times[i] = seen[row]
+        if i + 2 * _AHEAD < len(wanted):
+            expect(wanted[i + 2 * _AHEAD], slots, slots_at)
+        if i + _AHEAD < len(wanted):
+            prefetch(keys_at + np.int64(likely(wanted[i + _AHEAD], slots)) * 8)
+        rows[i] = row_at(find(wanted[i], keys, slots), slots)

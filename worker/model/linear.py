@@ -4,8 +4,9 @@ With the entries (row a, multiplier x) of all fields of an event, the bias among
 
     f = sum_a x_a w_a,    p = 1 / (1 + e^-f) (logistic loss) or f (squared loss),
 
-and the gradient of the loss to a weight is g x_a with g = p - y. Every weight begins at zero. How far a gradient moves
-a weight is all that the kinds differ in.
+and the gradient of the loss to a weight is g x_a with g = p - y; where labels may be flipped, or events were left out,
+with that of `worker.model.labels`. Every weight begins at zero. How far a gradient moves a weight is all that the kinds
+differ in.
 
 They keep no precision. So they have no variance to tell, and what shards learn apart does not add up: of natural
 parameters that do (see `worker.model.shared`) they have none. Every row belongs to one shard.
@@ -63,8 +64,8 @@ class Linear(ABC):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the table."""
-        return self.table.nbytes
+        """Bytes of the table, and of the counters of rare values."""
+        return self.table.nbytes + self.room.counter_bytes
 
     def predict(
         self,
@@ -80,6 +81,7 @@ class Linear(ABC):
             pairs: of fields that take part: it knows none.
         """
         if parameters is None:
+            entries = self.room.pooled(entries)
             parameters = self.gather(entries.keys)
         predictions = np.empty(len(entries), np.float32)
         rows = np.arange(len(entries.keys), dtype=np.int32)
@@ -88,6 +90,7 @@ class Linear(ABC):
 
     def learn(self, batch: Batch) -> Scores:
         """Predict each event, then learn from it, one after the other. Gives the predictions made before learning."""
+        batch = self.room.opened(batch)
         rows = np.empty(len(batch.entries.keys), np.int32)
         predictions = np.empty(len(batch), np.float32)
         for events, _ in self.room.portions(batch, rows):
@@ -98,9 +101,9 @@ class Linear(ABC):
         """Copy the parameters of each key, [len(keys), columns]."""
         return self.table.gather(keys)
 
-    def boundary(self) -> tuple[Rows, Contribution | None]:
+    def boundary(self, touched: Rows | None = None) -> tuple[Rows, Contribution | None]:
         """Tell what was learned since the table was last settled: rows; nothing is shared."""
-        return self.table.touched(), None
+        return self.table.touched() if touched is None else touched, None
 
     def take_over(self, contribution: Contribution) -> tuple[Rows, Contribution]:
         """Refuse: there is nothing that shards could add up.

@@ -10,16 +10,18 @@ _READ, _KEEP, _DATA = 0, 3, 1  # as LLVM counts them: to read, wanted in every c
 
 
 @intrinsic
-def prefetch(_: Any, array: Any, index: Any) -> Any:  # noqa: ANN401, ARG001 - numba's types of types
-    """Have the memory at array.ravel()[index] fetched, without waiting for it; changes nothing, whatever the index."""
+def prefetch(_: Any, address: Any) -> Any:  # noqa: ANN401, ARG001 - numba's types of types
+    """Have the memory at an address fetched, without waiting for it; changes nothing, whatever the address.
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:  # noqa: ANN401
-        held = context.make_array(signature.args[0])(context, builder, values[0])
+    A number, not an array: numba counts references to an array that is handed over, which takes longer than this.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:  # noqa: ANN401, ARG001
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        place = builder.bitcast(builder.gep(held.data, [values[1]]), byte)
+        place = builder.inttoptr(values[0], byte)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         builder.call(function, [place, number(_READ), number(_KEEP), number(_DATA)])
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), generate
+    return types.void(types.intp), generate

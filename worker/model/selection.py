@@ -34,7 +34,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
-from worker.model.cells import Cells, Words
+from worker.model.cells import Cells, arrays, write
 from worker.model.filtering import COSTS, COSTS_SQUARED, HEAD, LOSSES, SAVINGS, SAVINGS_SQUARED, WEIGHTS
 from worker.model.pairs import BIAS, Pairs
 
@@ -155,7 +155,8 @@ class Selection(Pairs):
         count, sums = np.array([held.count], np.uint64), held.evidence.ravel().view(np.uint64)
         words = np.concatenate([count, marks.view("<u8"), sums])
         changed = np.flatnonzero(words != self._cells.region(REGION))
-        self._cells.put(Words(places=changed + self._cells.starts[REGION], values=words[changed]))
+        # Not `put`: that makes others, who keep things that follow from their cells, make them anew.
+        _set(changed + self._cells.starts[REGION], words[changed], *arrays(self._cells.memory))
 
     def _decide(self, evidence: NDArray[np.float32], in_force: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Give the pairs that take part from now on; the evidence is moved on."""
@@ -224,3 +225,9 @@ def _sample(count, n, every):
             found[size] = at
             size += 1
     return found[:size]
+
+
+@njit(cache=True, nogil=True)
+def _set(at, values, words, written, places, counts, digest):
+    for i in range(len(at)):
+        write(at[i], values[i], words, written, places, counts, digest)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from worker.model.batch import Batch
 from worker.model.bounds import UNBOUNDED, Bounds
+from worker.model.labels import AS_DRAWN, Labelling, evidence
 from worker.model.linear import LARGEST, Linear, link, score
 
 COLUMNS = ("weight",)
@@ -29,11 +30,15 @@ class Sgd(Linear):
         rate: of learning. On squared loss, steps diverge beyond 2 / (the sum of x^2 over an event's entries).
         logistic: the loss; squared where it is not.
         bounds: how large the model may become.
+        labelling: what happened to labels before they are learned; of the logistic loss.
     """
 
-    def __init__(self, *, rate: float, logistic: bool, bounds: Bounds = UNBOUNDED) -> None:
+    def __init__(
+        self, *, rate: float, logistic: bool, bounds: Bounds = UNBOUNDED, labelling: Labelling = AS_DRAWN
+    ) -> None:
         super().__init__(COLUMNS, logistic=logistic, bounds=bounds)
         self.rate = rate
+        self.labelling = labelling
 
     def _information(self) -> NDArray[np.float32]:
         return np.abs(self.table.parameters[: len(self.table), 0])
@@ -43,13 +48,16 @@ class Sgd(Linear):
         return int(
             _learn(
                 entries.fields, rows, entries.values, entries.starts, batch.labels, batch.weights, batch.times,
-                self.table.parameters, self.table.seen, self.logistic, np.float32(self.rate), predictions,
+                self.table.parameters, self.table.seen, self.logistic, np.float32(self.rate),
+                self.labelling.flips, self.labelling.kept, predictions,
             )
         )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
-def _learn(F, rows, values, starts, labels, weights, times, parameters, seen, logistic, rate, predictions):
+def _learn(
+    F, rows, values, starts, labels, weights, times, parameters, seen, logistic, rate, flips, kept, predictions
+):  # fmt: skip
     """Predict and learn events one after the other. Gives the number too unstable to learn from."""
     unstable = 0
     for n in range(len(predictions)):
@@ -57,7 +65,8 @@ def _learn(F, rows, values, starts, labels, weights, times, parameters, seen, lo
         f = score(rows, values, lo, hi, parameters)
         p = link(f, logistic)
         predictions[n] = p
-        step = rate * weights[n] * (p - labels[n])
+        g, _ = evidence(p, labels[n], flips, kept)  # of squared loss too: p - y, since nothing is flipped or left out
+        step = rate * weights[n] * g
         stable = abs(f) < LARGEST and abs(step) < LARGEST  # not a number fails
         for a in range(lo, hi):
             stable = stable and abs(step * values[a]) < LARGEST

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from worker.model.arithmetic import mix, normal
 from worker.model.batch import SHARED
 from worker.model.forgetting import NEVER, TICKS, growth, left
+from worker.model.index import MISSING
 from worker.model.ledger import GONE, SPARE_BITS, UNIT, Contribution, Ledger
 from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
 
@@ -30,6 +31,7 @@ from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISI
 # far at once are 64-bit integers still. A weight has a standard deviation of 0.0005 by then.
 _LARGEST_PRECISION = 2.0**22
 _LARGEST_AMOUNT = 2.0**60
+_RETRACTED_ROWS = 65_536  # that are copied at once
 _TRUST = 2.0  # how precise a shard holds a row at most, in what it would know alone; above 2 steps would not converge
 
 
@@ -121,14 +123,15 @@ class Shared:
         What is taken back ends in as many zero bits as a contribution, so that it adds up in any order too. Where the
         past is forgotten, less than that may remain, and fades away.
         """
-        own = self.own.get(keys)
-        amounts = own.amounts >> self._spare_bits << self._spare_bits
-        some = np.flatnonzero(amounts.any(axis=1))
-        taken = replace(own, keys=keys[some], seen=own.seen[some], amounts=-amounts[some])
-        if len(taken):
-            self._retracted.append(taken)
-            self.own.add(taken)
-            self.merged.add(taken)
+        for part in np.array_split(keys, len(keys) // _RETRACTED_ROWS + 1):
+            own = self.own.get(part)
+            amounts = own.amounts >> self._spare_bits << self._spare_bits
+            some = np.flatnonzero(amounts.any(axis=1))
+            taken = replace(own, keys=part[some], seen=own.seen[some], amounts=-amounts[some])
+            if len(taken):
+                self._retracted.append(taken)
+                self.own.add(taken)
+                self.merged.add(taken)
 
     def frozen(self) -> tuple[Contribution, Contribution]:
         """Copy both ledgers, own and merged, row by row the same keys, as they were before anything was retracted."""
@@ -177,7 +180,7 @@ class Shared:
         keys = keys[~np.isin(keys, self.pair_keys)]
         as_of = np.full(len(keys), self.tick) if self._spare_bits else None
         # When anybody last added to a row depends, where rows are dropped, on the order in which shards are added up.
-        seen = (self.own if self.bounded else self.merged).get(keys).seen
+        seen = (self.own if self.bounded else self.merged).times(keys)
         return Rows(keys=keys, seen=seen, parameters=self.values(keys), as_of=as_of)
 
     def pairs(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -191,19 +194,23 @@ class Shared:
 
     def values(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
         """Make parameters [n, 3 + K] from the ledgers."""
-        amounts, prior = self.merged.get(keys).amounts, self.prior
-        parameters = np.empty(amounts.shape, np.float32)
+        merged, own, prior = self.merged, self.own, self.prior
+        parameters = np.empty((len(keys), merged.amounts.shape[1]), np.float32)
         _fill(
-            keys, amounts, self._own(keys), UNIT / growth(self.tick), parameters,
+            keys, merged.rows_of(keys), merged.amounts, own.rows_of(keys), own.amounts, self._late,
+            UNIT / growth(self.tick), parameters,
             np.uint64(prior.seed), prior.init_deviation, prior.weight_precision, prior.factor_precision,
         )  # fmt: skip
         return parameters
 
+    @property
+    def _late(self) -> int:
+        """Count the half-lives by which what the shard itself has added is behind the sums."""
+        return min(self.tick // TICKS - self.own.tick // TICKS, GONE) if self.own.tick is not None else 0
+
     def _own(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Give what the shard itself has added, as of the tick of the sums."""
-        own = self.own.get(keys)
-        late = self.tick // TICKS - own.tick // TICKS if self.own.tick is not None else 0
-        return own.amounts >> min(late, GONE)
+        return self.own.get(keys).amounts >> self._late
 
 
 def carried(shards: Sequence[Shared], width: int, *, fades: bool) -> Contribution:
@@ -282,13 +289,21 @@ def _units(value, spare):
 
 
 @njit(cache=True, nogil=True)
-def _fill(keys, amounts, own, unit, parameters, seed, deviation, weight_precision, factor_precision):
+def _fill(
+    keys, of_all, amounts, of_own, own_amounts, late, unit, parameters,
+    seed, deviation, weight_precision, factor_precision,
+):  # fmt: skip
+    zero = np.int64(0)
     for i in range(len(keys)):
-        weight_now = weight_precision + amounts[i, 1] * unit
-        factor_now = factor_precision + amounts[i, 2] * unit
-        parameters[i, 0] = np.float32(amounts[i, 0] * unit / weight_now)
-        parameters[i, 1] = np.float32(min(weight_now, _TRUST * (weight_precision + own[i, 1] * unit)))
-        parameters[i, 2] = np.float32(min(factor_now, _TRUST * (factor_precision + own[i, 2] * unit)))
+        row, own = of_all[i], of_own[i]
+        there = row != MISSING
+        weight_own = own_amounts[own, 1] >> late if own != MISSING else zero
+        factor_own = own_amounts[own, 2] >> late if own != MISSING else zero
+        weight_now = weight_precision + (amounts[row, 1] if there else zero) * unit
+        factor_now = factor_precision + (amounts[row, 2] if there else zero) * unit
+        parameters[i, 0] = np.float32((amounts[row, 0] if there else zero) * unit / weight_now)
+        parameters[i, 1] = np.float32(min(weight_now, _TRUST * (weight_precision + weight_own * unit)))
+        parameters[i, 2] = np.float32(min(factor_now, _TRUST * (factor_precision + factor_own * unit)))
         for k in range(parameters.shape[1] - 3):
             before = np.float64(np.float32(deviation * normal(keys[i], seed, k))) * factor_precision
-            parameters[i, 3 + k] = np.float32((before + amounts[i, 3 + k] * unit) / factor_now)
+            parameters[i, 3 + k] = np.float32((before + (amounts[row, 3 + k] if there else zero) * unit) / factor_now)

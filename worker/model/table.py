@@ -13,11 +13,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from worker.model.admission import Sieve, hold_back, note
 from worker.model.arithmetic import mix, normal
+from worker.model.arrays import longer
 from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER, fade_row, left
-from worker.model.index import MISSING, enter, expect, fill, find, leave, likely, row_at, slots_for
+from worker.model.index import MISSING, enter, expect, fill, find, leave, likely, row_at, slots_for, there
 from worker.model.prefetch import prefetch
+from worker.model.sketch import count, expect_counters, forget, halve, is_due
 
 WEIGHT, WEIGHT_PRECISION, FACTOR_PRECISION, FACTORS = 0, 1, 2, 3  # of the Gaussian's rows; from FACTORS on, K means
 COLUMNS = ("weight", "weight_precision", "factor_precision")  # by these names
@@ -177,6 +180,7 @@ class Table:
         rows: NDArray[np.int32],
         wanted: "Wanted",
         routes: NDArray[np.int64] | None = None,
+        sieve: Sieve | None = None,
     ) -> int:
         """Touch the rows of events, one event after the other, as far as the limit lets them in; gives how far.
 
@@ -187,6 +191,7 @@ class Table:
             rows: [entries] where the rows are noted.
             wanted: which events, and how much room there is.
             routes: [entries] of the rows to be added.
+            sieve: holds rare values back, in whose place it puts another key into `keys`; None where none are.
         """
         if routes is not None and not len(self._routes):
             self._routes = np.zeros(len(self.keys), np.uint32)
@@ -199,7 +204,7 @@ class Table:
                 room_rows, room_bytes, wanted.local_bytes, wanted.shared_bytes, forced,
                 self.keys, self.size, self.parameters, self.parameters.view(np.uint32), self.seen, self.as_of,
                 self._routes, self._flags, self._slots, self._touched, self._touched_size, self._digest,
-                np.uint64(self.prior.seed), self.prior.init_deviation, self._start,
+                np.uint64(self.prior.seed), self.prior.init_deviation, self._start, sieve,
             )  # fmt: skip
             self.shared_rows += shared
             room_rows -= self.size - before
@@ -208,7 +213,7 @@ class Table:
             # The event that found no room needs so many rows at most.
             needed = int(starts[(done + 1) * fields] - starts[done * fields])
             if self._touched_size + needed > len(self._touched):
-                self._touched = _longer(self._touched, 2 * len(self._touched) + needed)
+                self._touched = longer(self._touched, 2 * len(self._touched) + needed)
             elif self.size + needed > len(self.keys):
                 self._grow(self.size + needed)
 
@@ -229,7 +234,7 @@ class Table:
         self._dropped.append(keys[((flags & _TOLD) != 0) & ~of_all])
         self.shared_rows -= int(of_all.sum())
         if self._touched_size + len(rows) > len(self._touched):
-            self._touched = _longer(self._touched, self._touched_size + len(rows))
+            self._touched = longer(self._touched, self._touched_size + len(rows))
         self.size, self._touched_size = _drop(
             rows, self.swept, self.keys, self.size, self.parameters, self.parameters.view(np.uint32), self.seen,
             self.as_of, self._routes, self._flags, self.marks, self._slots, self._touched, self._touched_size,
@@ -257,6 +262,13 @@ class Table:
             np.uint64(self.prior.seed), self.prior.init_deviation, self._start,
         )  # fmt: skip
         return found
+
+    def weights(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+        """Copy each key's weight and its precision, [2, len(keys)]; without a row those of the prior."""
+        rows = self.find(keys)
+        there, rows = rows != MISSING, np.maximum(rows, 0)
+        wanted = (WEIGHT, WEIGHT_PRECISION)
+        return np.stack([np.where(there, self.parameters[rows, column], self._start[column]) for column in wanted])
 
     def get(self, keys: NDArray[np.uint64]) -> Rows:
         """Copy the rows of these keys as they are; one never seen is its prior, never moved."""
@@ -358,16 +370,16 @@ class Table:
         # Doubling keeps the cost per row constant; a quarter is enough once a doubling would be felt in memory.
         old = len(self.keys)
         capacity = max(needed, old * 2 if old < 1_000_000 else old + old // 4)
-        self.keys = _longer(self.keys, capacity)
-        self.seen = _longer(self.seen, capacity)
+        self.keys = longer(self.keys, capacity)
+        self.seen = longer(self.seen, capacity)
         if len(self.as_of):
-            self.as_of = _longer(self.as_of, capacity)
+            self.as_of = longer(self.as_of, capacity)
         if len(self._routes):
-            self._routes = _longer(self._routes, capacity)
-        self._flags = _longer(self._flags, capacity)
-        self.parameters = _longer(self.parameters, capacity)
+            self._routes = longer(self._routes, capacity)
+        self._flags = longer(self._flags, capacity)
+        self.parameters = longer(self.parameters, capacity)
         if len(self.marks):
-            self.marks = _longer(self.marks, capacity)
+            self.marks = longer(self.marks, capacity)
         self._slots = slots_for(capacity)
         fill(self.keys, self.size, self._slots)
 
@@ -382,12 +394,6 @@ class Wanted(NamedTuple):
     local_bytes: int = 0  # of a new local row
     shared_bytes: int = 0  # of a new shared one
     forced: int = -1  # the event that is let in however little room there is
-
-
-def _longer(array: NDArray, capacity: int) -> NDArray:  # type: ignore[type-arg]  # any dtype, kept
-    longer = np.zeros((capacity, *array.shape[1:]), array.dtype)
-    longer[: len(array)] = array
-    return longer
 
 
 @njit(cache=True, nogil=True)
@@ -418,19 +424,21 @@ def _tick(row, as_of):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _look_ahead(number, end, wanted, keys, parameters, seen, flags, slots):
-    """Ask for what resolving a later entry will read, and learning after it: the slot, a bit later the row."""
+def _look_ahead(number, end, wanted, slots, slots_at, keys_at, flags_at, seen_at, parameters_at, row_bytes):
+    """Ask for what resolving a later entry will read, and learning after it: the slot, a bit later the row.
+
+    What ends in `_at` is the address of an array.
+    """
     if number + 2 * _AHEAD < end:
-        expect(wanted[number + 2 * _AHEAD], slots)
+        expect(wanted[number + 2 * _AHEAD], slots, slots_at)
     if number + _AHEAD < end:
-        row = likely(wanted[number + _AHEAD], slots)
+        row = np.int64(likely(wanted[number + _AHEAD], slots))
         if row != MISSING:
-            width = parameters.shape[1]
-            prefetch(keys, row)
-            prefetch(flags, row)
-            prefetch(seen, row)
-            prefetch(parameters, row * width)
-            prefetch(parameters, row * width + width - 1)
+            prefetch(keys_at + row * 8)
+            prefetch(flags_at + row)
+            prefetch(seen_at + row * 8)
+            prefetch(parameters_at + row * row_bytes)
+            prefetch(parameters_at + (row + 1) * row_bytes - 4)
 
 
 @njit(cache=True, nogil=True)
@@ -438,7 +446,7 @@ def _missing(wanted, lo, hi, keys, slots):
     """Count the keys without a row: local ones, shared ones. The entries of an event have keys that differ."""
     local = shared = 0
     for a in range(lo, hi):
-        if row_at(find(wanted[a], keys, slots), slots) == MISSING:
+        if not there(wanted[a], keys, slots):
             if wanted[a] & SHARED:
                 shared += 1
             else:
@@ -450,12 +458,45 @@ def _missing(wanted, lo, hi, keys, slots):
 def _touch(
     wanted, whither, starts, fields, done, last, rows, room_rows, room_bytes, local_bytes, shared_bytes, forced,
     keys, size, parameters, words, seen, as_of, routes, flags, slots, touched, touched_size, digest,
-    seed, deviation, start,
+    seed, deviation, start, sieve,
 ):  # fmt: skip
-    """Resolve the entries of events from number `done` on, until all are, or one finds no room."""
+    """Resolve the entries of events from number `done` on, until all are, or one finds no room.
+
+    Without a sieve, numba compiles all that belongs to it away.
+    """
     why, added_shared, room_rows, end = DONE, 0, room_rows + size, starts[last * fields]
+    slots_at, keys_at, flags_at, seen_at = slots.ctypes.data, keys.ctypes.data, flags.ctypes.data, seen.ctypes.data
+    parameters_at, row_bytes = parameters.ctypes.data, 4 * parameters.shape[1]
+    if sieve is not None:
+        (
+            values, sifted, after, rare, told_keys, told_slots, anew,
+            counters, width, cells, written, places, counts, cells_digest,
+        ) = sieve  # fmt: skip
+        cells_at, admitted, held_back = cells.ctypes.data, 0, 0
     while done < last:
         lo, hi = starts[done * fields], starts[(done + 1) * fields]
+        if sieve is not None and done >= sifted[0]:  # once, however often it finds no room
+            sifted[0] = done + 1
+            for field in range(fields):
+                if after[field] <= 1:
+                    continue
+                first = -1
+                for a in range(starts[done * fields + field], starts[done * fields + field + 1]):
+                    key = wanted[a]
+                    if there(key, keys, slots) or there(key, told_keys, told_slots):
+                        continue
+                    times_seen = count(key, counters, width, cells, written, places, counts, cells_digest)
+                    if is_due(counters, width, cells):
+                        halve(counters, width, cells, written, places, counts, cells_digest)
+                    if times_seen >= after[field]:
+                        admitted += 1
+                        if anew:
+                            forget(key, counters, width, cells, written, places, counts, cells_digest)
+                        continue
+                    held_back += 1
+                    if len(whither):
+                        whither[a] = NOWHERE  # the row is of many partition keys
+                    first = hold_back(a, first, rare[field], wanted, values)
         if touched_size + hi - lo > len(touched):
             why = NO_ROOM
             break
@@ -469,7 +510,9 @@ def _touch(
                 why = NO_ROOM
                 break
         for a in range(lo, hi):
-            _look_ahead(a, end, wanted, keys, parameters, seen, flags, slots)
+            _look_ahead(a, end, wanted, slots, slots_at, keys_at, flags_at, seen_at, parameters_at, row_bytes)
+            if sieve is not None and a + _AHEAD < end and likely(wanted[a + _AHEAD], slots) == MISSING:
+                expect_counters(wanted[a + _AHEAD], counters, width, cells_at)
             key = wanted[a]
             slot = find(key, keys, slots)
             row = row_at(slot, slots)
@@ -497,6 +540,8 @@ def _touch(
                 touched_size += 1
             rows[a] = row
         done += 1
+    if sieve is not None:
+        note(admitted, held_back, counters, cells, written, places, counts, cells_digest)
     return why, done, size, touched_size, added_shared, room_bytes
 
 

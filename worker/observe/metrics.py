@@ -48,11 +48,21 @@ class WorkerMetrics:
         # What was read and learned.
         self.events = counter("events", "Valid events learned from", "shard")
         self.rejected = counter("rejected", "Bad records sent to the dead-letter topic", "shard", "reason")
+        self.skipped = counter(
+            "skipped",
+            "Valid events not learned: duplicates by their id, or negatives that events.keep_negatives leaves out",
+            "shard",
+            "reason",
+        )
         self.evicted_rows = counter(
             "evicted_rows",
             "Rows that had to go: the model reached model.max_rows or max_bytes",
             "shard",
         )
+        self.admitted_rows = counter(
+            "admitted_rows", "Rows of values that were held back until they were seen often enough", "shard"
+        )
+        self.held_back = counter("held_back", "Times that a value counted as rare: it had no row yet", "shard")
         self.unstable = counter("unstable", "Events scored and not learned: a step would have overflowed", "shard")
         # Progressive validation: each event is predicted before it is learned. Sums, so that any window can be had.
         self.progressive_loss_sum = counter("progressive_loss_sum", "Weighted sum of the losses", "shard")

@@ -1,14 +1,18 @@
 """The kinds of learners, made as a configuration says."""
 
 from worker.config import Learning
-from worker.model import selection
+from worker.events.features import thresholds_of
+from worker.model import admission, selection, standardising, window
+from worker.model.admission import Admission
 from worker.model.bounds import Bounds
 from worker.model.cells import Cells
 from worker.model.ftrl import Ftrl, FtrlSettings
 from worker.model.gaussian import Gaussian, Settings
+from worker.model.labels import Labelling
 from worker.model.learner import Learner
 from worker.model.pairs import Pairs
 from worker.model.sgd import Sgd
+from worker.model.standardising import Standardiser
 from worker.model.table import Prior
 
 
@@ -16,19 +20,31 @@ def learner_of(learning: Learning, cells: Cells | None = None, *, reserve: bool 
     """Make the learner of a shard, before any event.
 
     Args:
-        learning: how it learns.
-        cells: of the shard, where it keeps what is not in rows; its own where it is alone.
-        reserve: for one that is to learn: room for all its rows.
+        learning: what it is.
+        cells: what the shard remembers beside its rows; of its own where there are none.
+        reserve: make room for all its rows, which one that is to learn will need.
     """
+    settings, bytes_ = learning.model, learning.model.max_bytes_each
+    if bytes_ and learning.admits:
+        bytes_ = max(1, bytes_ - admission.bytes_of(settings.admission_counters))
+    bounds = Bounds(rows=settings.max_rows, bytes=bytes_)
+    cells = cells_of(learning) if cells is None else cells
+    learner = _learner(learning, bounds, cells, reserve=reserve)
+    if learning.admits:
+        learner.room.admission = Admission(thresholds_of(learning), cells, evicts=bool(bounds))
+    return learner
+
+
+def _learner(learning: Learning, bounds: Bounds, cells: Cells, *, reserve: bool) -> Learner:
     settings = learning.model
-    bounds = Bounds(rows=settings.max_rows, bytes=settings.max_bytes_each)
-    logistic = settings.loss == "logistic"
+    logistic, labelling = settings.loss == "logistic", labelling_of(learning)
     if settings.kind == "sgd":
-        return Sgd(rate=settings.learning_rate, logistic=logistic, bounds=bounds)
+        return Sgd(rate=settings.learning_rate, logistic=logistic, bounds=bounds, labelling=labelling)
     if settings.kind == "ftrl":
         return Ftrl(
             FtrlSettings(alpha=settings.ftrl_alpha, beta=settings.ftrl_beta, l1=settings.ftrl_l1, l2=settings.ftrl_l2),
             bounds,
+            labelling,
         )
     prior = Prior(
         factors=settings.factors,
@@ -43,20 +59,15 @@ def learner_of(learning: Learning, cells: Cells | None = None, *, reserve: bool 
             pair_precision=settings.prior_pair_precision,
             logistic=logistic,
             noise_variance=settings.noise_variance,
+            labelling=labelling,
             merge=settings.merge,
             half_life_ms=settings.half_life_ms,
             bounds=bounds,
         ),
         fields=1 + len(learning.features),
-        pairs=_pairs_of(learning, cells_of(learning) if cells is None else cells),
+        pairs=_pairs_of(learning, cells),
         reserve=reserve,
     )
-
-
-def cells_of(learning: Learning) -> Cells:
-    """Make what a shard remembers beside its rows."""
-    pairs = selection.region_words(1 + len(learning.features)) if learning.model.pairs == "auto" else 0
-    return Cells({selection.REGION: pairs} if pairs else {})
 
 
 def _pairs_of(learning: Learning, cells: Cells) -> Pairs:
@@ -67,3 +78,29 @@ def _pairs_of(learning: Learning, cells: Cells) -> Pairs:
         return Pairs(fields, [] if pairs == "none" else None)
     numbers = {name: number for number, name in enumerate(("bias", *learning.features))}
     return Pairs(fields, [(numbers[one], numbers[other]) for one, other in pairs])
+
+
+def labelling_of(learning: Learning) -> Labelling:
+    """Say what happened to labels before they are learned."""
+    return Labelling(flips=learning.model.label_noise, kept=learning.events.keep_negatives)
+
+
+def cells_of(learning: Learning) -> Cells:
+    """Make what a shard remembers beside its rows."""
+    regions = {}
+    if learning.events.id is not None:
+        regions[window.REGION] = window.words_of(learning.events.duplicate_window)
+    if learning.standardised:
+        regions[standardising.REGION] = standardising.WORDS * len(learning.standardised)
+    if learning.admits:
+        regions[admission.REGION] = admission.words_of(learning.model.admission_counters)
+    if learning.model.pairs == "auto" and (words := selection.region_words(1 + len(learning.features))):
+        regions[selection.REGION] = words
+    return Cells(regions)
+
+
+def standardiser_of(learning: Learning, cells: Cells) -> Standardiser:
+    """Make what puts numbers on one scale, by what the cells of a shard remember of them."""
+    names = list(learning.features)
+    fields = [1 + names.index(name) for name in learning.standardised]  # the bias comes first
+    return Standardiser(cells, fields, [learning.features[name].clip for name in learning.standardised])

@@ -138,7 +138,7 @@ def _take(state: ShardState, version: Version, contents: Contents) -> None:
     model.unstable = manifest.state.unstable
     model.room.evicted = manifest.state.evicted
     model.clock.set(manifest.state.clock, manifest.state.pending)
-    state.rejected = Counter(manifest.state.rejected)
+    state.rejected, state.skipped = Counter(manifest.state.rejected), Counter(manifest.state.skipped)
     state.watermark = manifest.watermark
     state.next_offset = manifest.input.next_offset
     state.version, state.chain, state.bases = manifest.version, version.chain, list(manifest.bases)

@@ -66,7 +66,10 @@ class State(_Part):
     events: int
     unstable: int
     evicted: int = 0  # rows that had to go, since the beginning, because the model is bounded
+    admitted: int = 0  # rows of values that were held back at first, since the beginning
+    held_back: int = 0  # how often a value stood for a rare one, since the beginning
     rejected: dict[str, int]
+    skipped: dict[str, int] = {}  # valid events that are not learned, by the reason
     clock: int | None = None  # the event time by which the past is forgotten, milliseconds since 1970
     pending: list[int] = []  # event times that have not moved the clock yet
     left_out: str = (

@@ -4,7 +4,7 @@ Events of a partition key go to another partition once their topic has another n
 where its key goes: a row says to which key's hash it belongs, and the partition is the remainder of that. What all
 shards share is a sum, and stays one: new shard s mod M takes over what old shard s has added. Local rows that belong to
 no single key, and pair weights where shards are not merged, are learned by each shard for itself: new shard q begins
-with those of old shard q mod N.
+with those of old shard q mod N. What is known of the scale of numbers is put together: every new shard knows it.
 """
 
 from collections.abc import Sequence
@@ -46,6 +46,7 @@ def reshard(old: Sequence[ShardState], partitions: int, learning: Learning) -> l
         _move_counts(state, new[state.shard % partitions])
     for state in new:
         origin = old[state.shard % len(old)]
+        state.standardiser.pool([it.standardiser for it in old], otherwise=origin.standardiser)
         _set_clock(state, [origin, *(it for it in old if it.shard % partitions == state.shard)])
         if not learning.model.merge:
             state.model.pair_means = origin.model.pair_means.copy()
@@ -125,6 +126,7 @@ def _sum(one: NDArray[np.float64], more: NDArray[np.float64], prior: NDArray[np.
 def _move_counts(state: ShardState, heir: ShardState) -> None:
     heir.progress = heir.progress + state.progress
     heir.rejected.update(state.rejected)
+    heir.skipped.update(state.skipped)
     heir.model.unstable += state.model.unstable
     if state.watermark is not None:
         heir.watermark = state.watermark if heir.watermark is None else max(heir.watermark, state.watermark)

@@ -21,8 +21,9 @@ from worker.config import Config, Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.model.batch import SHARED
 from worker.model.cells import Words
+from worker.model.index import distinct
 from worker.model.ledger import Contribution
-from worker.model.table import WEIGHT, WEIGHT_PRECISION, Rows
+from worker.model.table import Rows
 from worker.snapshot.contents import pair_columns, progress_columns
 from worker.snapshot.manifest import Base, Input, Manifest, Peer, RecordSum, State, describe
 from worker.snapshot.records import (
@@ -44,8 +45,6 @@ from worker.snapshot.records import (
 )
 from worker.snapshot.state import ShardState, Sweep
 
-# Below this a base is not worth its records: a restore reads that much in a fraction of a second.
-_SMALLEST_BASE_BYTES = 33_554_432
 _FRAME_BYTES = 2_048  # what a record takes beside its value: key, headers, and Kafka's own
 
 
@@ -58,6 +57,7 @@ class Writing:
     record_limit_bytes: int  # max.message.bytes of the model topic
     keep_bases: int
     base_part_bytes: int
+    base_after_bytes: int
 
     @classmethod
     def of(cls, config: Config, record_limit_bytes: int) -> Self:
@@ -68,6 +68,7 @@ class Writing:
             record_limit_bytes=record_limit_bytes,
             keep_bases=config.snapshots.keep_bases,
             base_part_bytes=config.snapshots.base_part_bytes,
+            base_after_bytes=config.snapshots.base_after_bytes,
         )
 
 
@@ -130,22 +131,28 @@ class Sealed:
             )
         self._sweep: Sweep | None = state.sweep
         self._begin_base()
-        self._local, self._contribution = state.model.boundary() if carried is None else state.model.take_over(carried)
+        self._local, self._contribution = (
+            state.model.boundary(touched) if carried is None else state.model.take_over(carried)
+        )
         self._fold(self._contribution, foldings)
         self._base_rows, self._base_entries, self._base_words = self._take_base_part()
         self._words = state.cells.touched()
         self._evicted = state.model.table.dropped()
         self._pairs = pair_columns(state) if self._contribution is None and len(state.model.pair_means) else None
         self.progress = state.progress.copy()
-        self.rejected = state.rejected.copy()
+        self.rejected, self.skipped = state.rejected.copy(), state.skipped.copy()
         self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)
         self._watermark, self._peers = state.watermark, dict(sorted(state.peers.items()))
+        admission = state.model.room.admission
         self.told = State(
             rows=len(state.model.table),
             events=state.progress.events,
             unstable=state.model.unstable,
             evicted=state.model.room.evicted,
+            admitted=admission.admitted if admission is not None else 0,
+            held_back=admission.held_back if admission is not None else 0,
             rejected=dict(sorted(state.rejected.items())),
+            skipped={str(why): count for why, count in sorted(state.skipped.items())},
             clock=state.model.clock.time,
             pending=state.model.clock.pending,
             view=state.view(),
@@ -262,7 +269,7 @@ class Sealed:
             if model.shared is not None:
                 size_bytes += len(model.shared.merged) * entry_bytes(factors)
             size_bytes += len(state.cells) * WORD_BYTES
-            if state.bytes_since_base > max(size_bytes, _SMALLEST_BASE_BYTES):
+            if state.bytes_since_base > max(size_bytes, self._writing.base_after_bytes):
                 own, merged = model.shared.frozen() if model.shared is not None else (None, None)
                 self._sweep = Sweep(
                     version=self.version, stop_row=len(model.table), own=own, merged=merged, peers=dict(state.peers),
@@ -299,20 +306,20 @@ class Sealed:
         self.folded = Folded()
         if shared is None or contribution is None:
             return
-        theirs = np.unique(np.concatenate([contribution.keys[:0], *(it.contribution.keys for it in foldings)]))
+        theirs = distinct(np.concatenate([contribution.keys[:0], *(it.contribution.keys for it in foldings)]))
         theirs = theirs[~np.isin(theirs, shared.pair_keys)]
         if shared.bounded:
             theirs = theirs[state.model.table.has(theirs)]
-        before = state.model.table.gather(theirs)
+        weights = state.model.table.weights(theirs)
         for folding in sorted(foldings, key=lambda it: (it.shard, it.peer.version)):
             shared.merged.add(folding.contribution)
             state.peers[folding.shard] = folding.peer
-        state.model.renew(np.unique(np.concatenate([contribution.keys, theirs])))
+        state.model.renew(distinct(np.concatenate([contribution.keys, theirs])))
         rows = sum(len(folding.contribution) for folding in foldings)
         self.folded = Folded(
             rows=rows,
             bytes=rows * entry_bytes(self._writing.learning.model.factors),
-            distance=_distance(before, state.model.table.gather(theirs)) if len(theirs) else None,
+            distance=_distance(weights, state.model.table.weights(theirs)) if len(theirs) else None,
         )
 
     def _record(self, kind: Kind, value: bytes, sequence: int) -> Record:
@@ -328,6 +335,6 @@ class Sealed:
 
 
 def _distance(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
-    """Root mean square of how far the weights of rows [n, 3 + K] moved, in posterior standard deviations."""
-    moved = after[:, WEIGHT].astype(np.float64) - before[:, WEIGHT]
-    return float(np.sqrt(np.mean(moved * moved * after[:, WEIGHT_PRECISION])))
+    """Root mean square of how far weights [n] moved, in posterior deviations; each with its precision, [2, n]."""
+    moved = after[0].astype(np.float64) - before[0]
+    return float(np.sqrt(np.mean(moved * moved * after[1])))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import xxhash
 
@@ -9,9 +10,18 @@ from worker.config import Learning
 from worker.model.cells import Cells
 from worker.model.learner import Learner
 from worker.model.ledger import Contribution
+from worker.model.standardising import Standardiser
+from worker.model.window import Window
 from worker.quality.progress import Progress
-from worker.snapshot.kinds import cells_of, learner_of
+from worker.snapshot.kinds import cells_of, learner_of, standardiser_of
 from worker.snapshot.manifest import Base, Peer
+
+
+class Skipped(StrEnum):
+    """Why a valid event is not learned."""
+
+    DUPLICATE = "duplicate"  # its id is in the window
+    NEGATIVE = "negative"  # of those that `events.keep_negatives` leaves out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +57,11 @@ class ShardState:
     shard: int
     model: Learner
     progress: Progress
-    cells: Cells = field(default_factory=lambda: Cells({}))  # what it remembers beside rows
+    cells: Cells  # what it remembers beside rows
+    standardiser: Standardiser  # of the numbers that events hold, by what is in the cells
+    window: Window | None = None  # of event ids, in the cells; None where they have none
     rejected: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)  # valid events, not learned
     watermark: int | None = None  # latest event time, milliseconds since 1970
     next_offset: int = 0  # of the event topic
     version: int = 0  # the last one committed; 0 before the first
@@ -62,8 +75,12 @@ class ShardState:
     @classmethod
     def fresh(cls, shard: int, learning: Learning, *, reserve: bool = True) -> "ShardState":
         """Give the state before any event; with room for all rows of a bounded model at once, unless told otherwise."""
-        progress, cells = Progress(logistic=learning.model.loss == "logistic"), cells_of(learning)
-        return cls(shard=shard, model=learner_of(learning, cells, reserve=reserve), progress=progress, cells=cells)
+        cells = cells_of(learning)
+        model = learner_of(learning, cells, reserve=reserve)
+        progress = Progress(logistic=learning.model.loss == "logistic")
+        standardiser = standardiser_of(learning, cells)
+        window = Window(cells) if learning.events.id is not None else None
+        return cls(shard=shard, model=model, progress=progress, cells=cells, standardiser=standardiser, window=window)
 
     def view(self) -> str:
         """Digest what all shards are known to have added to shared rows: 16 hexadecimal digits, empty if none share."""
@@ -83,4 +100,6 @@ class ShardState:
         if len(self.cells):
             whole.update(self.cells.settle().to_bytes(8, "little"))
         whole.update(repr((sorted(self.rejected.items()), self.watermark, self.next_offset)).encode())
+        if self.skipped:
+            whole.update(repr(sorted((str(why), count) for why, count in self.skipped.items())).encode())
         return whole.hexdigest()

@@ -1,12 +1,14 @@
 """What `consume()` gave, as columns by shard."""
 
 import logging
+from itertools import groupby
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message
 from numpy.typing import NDArray
 
 from worker.errors import ConfigurationError, FencedError, IncompatibleDataError
+from worker.events.intake import Source
 
 _LOG = logging.getLogger(__name__)
 _FORBIDDEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
@@ -29,16 +31,14 @@ def by_shard(messages: list[Message]) -> dict[int, list[Message]]:
     Raises:
         FencedError, ConfigurationError, IncompatibleDataError: where going on is not possible.
     """
+    if any(map(Message.error, messages)):
+        for message in messages:
+            if message.error() is not None:
+                _judge(message)
+        messages = [message for message in messages if message.error() is None]
     shards: dict[int, list[Message]] = {}
-    for message in messages:
-        if message.error() is not None:
-            _judge(message)
-            continue
-        shard = message.partition()
-        if shard in shards:
-            shards[shard].append(message)
-        else:
-            shards[shard] = [message]
+    for shard, run in groupby(messages, Message.partition):  # the client gives what it fetched of a partition in a row
+        shards.setdefault(shard, []).extend(run)
     return shards
 
 
@@ -55,6 +55,11 @@ def columns(messages: list[Message]) -> tuple[list[bytes | None], NDArray[np.int
         [message.value() for message in messages],
         np.array([message.timestamp()[1] for message in messages], np.int64),
     )
+
+
+def source(messages: list[Message]) -> Source:
+    """Tell where messages of one shard stand."""
+    return Source(shard=messages[0].partition(), offsets=np.array([message.offset() for message in messages], np.int64))
 
 
 def _judge(message: Message) -> None:

@@ -19,7 +19,7 @@ from confluent_kafka import Message
 
 from worker.pipeline import Pipeline, Prepared
 from worker.stream.owned import Owned
-from worker.stream.polling import columns
+from worker.stream.polling import columns, source
 
 _LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -130,7 +130,7 @@ class Stages:
         self._learning.join()
 
     def _prepare(self, messages: list[Message]) -> Prepared:
-        return self._pipeline.prepare(*columns(messages))
+        return self._pipeline.prepare(*columns(messages), source(messages) if self._pipeline.asks_source else None)
 
     def _learn_all(self) -> None:
         while (batch := self._next()) is not None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.events.assemble import cross, distinct, interleave
+from worker.events.assemble import cross, distinct, interleave, starts_of
 from worker.events.hashing import xxh64
 
 keys = st.integers(1, 5).map(lambda key: key * 2**61)  # alike in their low bits, so that they collide
@@ -60,7 +60,7 @@ def _by_field(lists: list[list[list[int]]]) -> tuple[np.ndarray, np.ndarray, np.
     return np.array(flat, np.uint64), np.arange(len(flat), dtype=np.float32) / 2, starts
 
 
-@given(events)
+@given(events | events.map(lambda few: few * 100))  # more than are taken at once
 def test_interleave_turns_fields_into_events(lists):
     flat, values, fields = _by_field(lists)
     found, found_values, starts = interleave(flat, values, fields)
@@ -87,3 +87,9 @@ def test_cross_combines_every_entry_with_every_other(lists, order):
             expected.append((key, float(np.prod([values[at] for at in combination], dtype=np.float32))))
     assert list(zip(found.tolist(), found_values.tolist(), strict=True)) == expected
     assert starts.tolist() == _starts(counts).tolist()
+
+
+@given(st.lists(st.booleans()))
+def test_starts_count_up_what_is_given(given_):
+    starts = starts_of(np.array(given_, np.bool_))
+    assert (starts.dtype, starts.tolist()) == (np.int64, [0, *itertools.accumulate(map(int, given_))])

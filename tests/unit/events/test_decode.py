@@ -11,7 +11,12 @@ from worker.events.decode import Decoded, Decoder, Reason
 
 NOW = 1_700_000_000_000
 GOOD = b'{"user":"u","item":"i","label":1,"time":1700000000000,"price":2.5,"tags":["a","b"]}'
-FEATURES = {"user": {}, "item": {}, "price": {"kind": "numeric"}, "tags": {"kind": "multi", "max_values": 3}}
+FEATURES = {
+    "user": {},
+    "item": {},
+    "price": {"kind": "numeric", "standardise": "off"},
+    "tags": {"kind": "multi", "max_values": 3},
+}
 
 
 def _learning(features=FEATURES, model=None, **events) -> Learning:
@@ -51,6 +56,12 @@ def test_a_good_record():
     ):
         assert column.tolist() == [expected] * 100
         assert column.dtype == kind
+
+
+@pytest.mark.parametrize(("price", "reason"), [(b"1e39", None), (b"-1e308", None), (b"1e309", Reason.NOT_FINITE)])
+def test_a_number_that_is_standardised_may_be_of_any_size(price, reason):
+    learning = _learning({"price": {"kind": "numeric"}})
+    assert _fate(GOOD.replace(b"2.5", price), learning=learning) is reason
 
 
 def test_no_records():
@@ -192,20 +203,30 @@ def test_a_category_beyond_int64_keeps_its_digits():
     assert decoded.table.column("user").to_pylist() == [str(2**64 - 1)] + ["5"] * 100
 
 
-def test_arrow_learns_what_type_a_topic_sends():
+def test_categories_are_texts_whatever_a_topic_sends():
     # Given a topic whose users are integers, tags lists of integers, and labels booleans
     decoder = Decoder(_learning())
     records = [_with(user=i, tags=[i], label=i % 2 == 0) for i in range(100)]
-    # When two batches are decoded
-    decoded = [decoder.decode(records, np.full(100, NOW)) for _ in range(2)]
-    # Then neither went through strings
-    for one in decoded:
-        assert [str(one.table.schema.field(name).type) for name in ("user", "item")] == ["int64", "string"]
-        assert one.table.column("tags").to_pylist() == [[i] for i in range(100)]
-        assert one.labels.tolist() == [1.0, 0.0] * 50
+    # When a batch is decoded
+    decoded = decoder.decode(records, np.full(100, NOW))
+    # Then they are read as their texts
+    assert [str(decoded.table.schema.field(name).type) for name in ("user", "item")] == ["string", "string"]
+    assert decoded.table.column("tags").to_pylist() == [[str(i)] for i in range(100)]
+    assert decoded.labels.tolist() == [1.0, 0.0] * 50
     # And when the topic turns to strings, they are strings
     turned = decoder.decode([GOOD] * 100, np.full(100, NOW))
     assert turned.table.column("user").to_pylist() == ["u"] * 100
+
+
+def test_arrow_learns_what_type_a_topic_sends():
+    # Given a topic of integers that the scanner leaves to Arrow, for they nest too deep
+    decoder = Decoder(_learning())
+    deep = b',"deep":' + b"[" * 100 + b"]" * 100 + b"}"
+    records = [_with(user=i, tags=[i])[:-1] + deep for i in range(100)]
+    # When two batches are decoded, neither goes through strings
+    for _ in range(2):
+        table = decoder.decode(records, np.full(100, NOW)).table
+        assert [str(table.schema.field(name).type) for name in ("user", "item")] == ["int64", "string"]
 
 
 def test_booleans_as_categories():

@@ -5,8 +5,8 @@ import xxhash
 
 from worker.config import Learning
 from worker.errors import IncompatibleDataError
-from worker.events.features import Features
-from worker.events.hashing import key_of
+from worker.events.features import Features, thresholds_of
+from worker.events.hashing import key_of, rare_key_of, seed_of
 from worker.model.arithmetic import log
 from worker.model.batch import Entries
 
@@ -110,11 +110,33 @@ def test_numbers():
 
 
 def test_minus_zero_is_zero_to_the_bit():
+    kinds = {"plain": {"transform": "identity"}, "gain": {"transform": "log"}}
+    as_is = {"standardise": "off"}
     features = _features(
-        plain={"kind": "numeric", "field": "x"}, gain={"kind": "numeric", "field": "x", "transform": "log"}
+        **{name: {"kind": "numeric", "field": "x"} | kind | as_is for name, kind in kinds.items()},
+        **{f"scaled_{name}": {"kind": "numeric", "field": "x"} | kind for name, kind in kinds.items()},
     )
-    minus, plus = (features.encode(pa.table({"x": [zero]})).values for zero in (-0.0, 0.0))
-    assert minus.tobytes() == plus.tobytes()
+    minus, plus = (features.encode(pa.table({"x": [zero]})) for zero in (-0.0, 0.0))
+    assert minus.values.tobytes() == plus.values.tobytes()
+    assert minus.numbers.tobytes() == plus.numbers.tobytes()
+
+
+def test_numbers_that_are_standardised_go_along_as_they_are():
+    features = _features(
+        user={},
+        gain={"kind": "numeric", "field": "price", "transform": "log"},
+        price={"kind": "numeric"},
+        cents={"kind": "numeric", "field": "price", "scale": 0.01},
+    )
+    entries = features.encode(pa.table({"user": ["u", None, "v"], "price": [1e200, 7.25, None]}))
+    # Each has its entry, which is 0 until the shard says on which scale it lies
+    assert _field(entries, 2) == [[(_key("gain"), 0.0)], [(_key("gain"), 0.0)], []]
+    assert _field(entries, 3) == [[(_key("price"), 0.0)], [(_key("price"), 0.0)], []]
+    assert _field(entries, 4)[1:] == [[(_key("cents"), 725.0)], []]
+    np.testing.assert_array_equal(
+        entries.numbers, [[log(1 + 1e200), 1e200], [log(8.25), 7.25], [np.nan, np.nan]], strict=True
+    )
+    assert _features(user={}).encode(pa.table({"user": ["u"]})).numbers is None
 
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.large_list(pa.large_string())])
@@ -185,7 +207,7 @@ def test_golden_entries(merge):
         merge=merge,
         user={},
         genres={"kind": "multi"},
-        price={"kind": "numeric", "transform": "log"},
+        price={"kind": "numeric", "transform": "log", "standardise": "off"},
         band={"kind": "numeric", "field": "price", "transform": "buckets", "edges": [1, 10]},
         pair={"kind": "cross", "of": ["user", "genres"]},
     )
@@ -230,3 +252,29 @@ GOLDEN_VALUES = [
 def test_a_column_that_does_not_fit_is_refused(feature, column, message):
     with pytest.raises(IncompatibleDataError, match=message):
         _features(x=feature).encode(pa.table({"x": column}))
+
+
+def test_thresholds_are_those_of_the_features_and_rare_keys_are_marked_like_their_features():
+    features = {
+        "user": {"admit_after": 3},
+        "item": {"admit_after": 2},
+        "price": {"kind": "numeric", "transform": "buckets", "edges": [1.0], "admit_after": 1},
+        "both": {"kind": "cross", "of": ["user", "item"], "admit_after": 255},
+    }
+    for merge in (False, True):
+        learning = Learning.model_validate({"features": features, "model": {"merge": merge}})
+        assert learning.admits
+        found = thresholds_of(learning)
+        assert found.after.tolist() == [0, 3, 2, 1, 255]
+        shared = [merge, False, merge, merge, False]
+        names = ["bias", *features]
+        assert found.rare.tolist() == [
+            _marked(int(rare_key_of(name)), shared=of_all) for name, of_all in zip(names, shared, strict=True)
+        ]
+    assert not Learning.model_validate({"features": {"user": {"admit_after": 1}}}).admits
+
+
+def test_a_rare_key_is_of_bytes_that_are_no_text():
+    assert rare_key_of("user") == xxhash.xxh64_intdigest(b"\xff", seed=int(seed_of("user")))
+    with pytest.raises(UnicodeDecodeError):
+        b"\xff".decode()

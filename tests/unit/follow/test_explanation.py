@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.lineage import NOW, Writer, versions
 from worker.commands.explain import shown
-from worker.config import Learning
+from worker.config import Feature, Learning
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.follow import Explanation, Moved, Row
@@ -59,7 +59,7 @@ class Followed:
 
     def explain(self, shard: int, value: bytes) -> Explanation:
         table, entries = self.entries(value)
-        return explanation_of(self.learning, table, entries, shard, self.shards[shard].behind(entries))
+        return explanation_of(self.learning, table, shard, self.shards[shard].behind(entries))
 
     def scores(self, shard: int, value: bytes) -> Scores:
         return self.shards[shard].predict(self.entries(value)[1])[0]
@@ -130,6 +130,24 @@ def test_an_explanation_adds_up_to_the_score(merge: bool, loss: str) -> None:
         assert math.fsum(one.multiplier * one.weight for one in field.rows) == pytest.approx(field.share, abs=1e-12)
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_number_is_explained_on_the_scale_of_its_shard(merge: bool) -> None:
+    learning = learning_of(merge=merge)
+    price = Feature(kind="numeric")
+    followed = Followed(learning.model_copy(update={"features": learning.features | {"price": price}}))
+    prices = np.random.default_rng(0).normal([3_000, 100], [500, 10], (200, 2))
+    for shard in range(2):  # which know two scales
+        some = prices[:, shard].tolist()
+        followed.advance(shard, *[event(f"u{n % 3}", f"i{n % 5}", n, price=some[n]) for n in range(200)])
+    for shard, asked, expected in ((0, 4_000.0, 2.0), (1, 80.0, -2.0), (0, 1e30, 5.0)):
+        value = event("u1", "i2", price=asked)
+        told, scores = followed.explain(shard, value), followed.scores(shard, value)
+        assert (told.probability, told.variance) == (scores.predictions[0], scores.variances[0])
+        assert math.fsum([*(it.share for it in told.fields), *(it.share for it in told.pairs)]) == told.logit
+        number = row(told, "price", f"{asked:.15g}")
+        assert number.multiplier == pytest.approx(expected, abs=0.4 if asked < 1e30 else 0)
+
+
 def test_a_row_says_what_it_holds() -> None:
     followed = Followed(learning_of(merge=True))
     followed.advance(0, event("u1", "i1", 5), event("u1", "i2", 1_500))
@@ -187,7 +205,7 @@ def test_a_shared_row_names_the_shard_whose_version_it_was() -> None:
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_a_row_from_a_base_was_moved_at_or_before_it(merge: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
     followed = Followed(learning_of(merge=merge))
     writer = followed.writers[0]
     writer.learn([event("u1", "i1")])
@@ -233,3 +251,27 @@ def test_a_seed_draws_and_the_scores_stay() -> None:
     assert scores.variances.tobytes() == plain.variances.tobytes()
     assert (version, drawn.tobytes()) == (1, followed.shards[0].predict(entries, 5)[1].tobytes())
     assert drawn[0] != plain.predictions[0]
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_value_that_is_held_back_is_explained_by_the_row_of_rare_values(merge) -> None:
+    features = {name: feature | {"admit_after": 2} for name, feature in FEATURES.items()}
+    learning = learning_of(merge=merge)
+    learning = Learning.model_validate({"features": features, "model": learning.model.model_dump()})
+    followed = Followed(learning)
+    followed.advance(0, *[event("u1", "i1", n, tags=["a", f"t{n}"]) for n in range(9)])
+    told = followed.explain(0, event("u1", "new", tags=["a", "b", "c"]))
+    assert {(one.feature, one.value): one.rare for one in told.rows} == {
+        ("bias", ""): False, ("user", "u1"): False, ("item", "new"): True,
+        ("tags", "a"): False, ("tags", "b"): True, ("tags", "c"): True,
+    }  # fmt: skip
+    b, c = row(told, "tags", "b"), row(told, "tags", "c")
+    assert (b.key, b.seen, b.moved) == (c.key, c.seen, c.moved)
+    assert b.moved == exactly(0, 1)
+    assert (b.multiplier, c.multiplier) == (pytest.approx(2 / 3), 0)
+    assert told.probability == followed.scores(0, event("u1", "new", tags=["a", "b", "c"])).predictions[0]
+    assert math.isclose(told.logit, math.log(told.probability / (1 - told.probability)), rel_tol=1e-5)
+    variance = sum(part.deviation**2 for part in [*told.fields, *told.pairs]) + told.covariance
+    assert math.isclose(told.variance, variance, rel_tol=1e-5)
+    assert told.unseen == (), "what stands for rare values was learned from: the first user, item and tags"
+    assert "tags = a, b (rare), c (rare)" in shown(told, 15, width=120)

@@ -23,14 +23,18 @@ MODELS = {
     "sgd-squared": {"kind": "sgd", "loss": "squared"},
     "ftrl": {"kind": "ftrl"},
     "ftrl-sparse": {"kind": "ftrl", "ftrl_l1": 0.5, "ftrl_l2": 1.0},
+    "gaussian-noise": {"factors": 4, "label_noise": 0.05},
+    "sgd-noise": {"kind": "sgd", "label_noise": 0.05},
+    "ftrl-noise": {"kind": "ftrl", "label_noise": 0.05},
 }
 every_kind = pytest.mark.parametrize("kind", MODELS)
 
 
-def learner(kind: str, features: int = 3, **settings: object) -> Learner:
+def learner(kind: str, features: int = 3, *, events: dict[str, object] | None = None, **settings: object) -> Learner:
     """Make a learner of so many features beside the bias, as a configuration does."""
     model = {"merge": False} | MODELS[kind] | settings
-    return learner_of(Learning.model_validate({"features": {f"f{n}": {} for n in range(features)}, "model": model}))
+    named = {f"f{n}": {} for n in range(features)}
+    return learner_of(Learning.model_validate({"events": events or {}, "features": named, "model": model}))
 
 
 def rows_of(model: Learner) -> dict[int, tuple[bytes, int]]:
@@ -336,6 +340,44 @@ def test_it_learns_what_is_there_to_learn(kind):
     each = loss(model.learn(batch_of(events, labels)).predictions.astype(np.float64))
     assert each[2_500:].mean() < 0.85 * constant
     assert each[2_500:].mean() < each[:500].mean()
+
+
+LOGISTIC = ["gaussian", "gaussian-linear", "sgd", "ftrl"]
+
+
+def rare(n: int, share: float = 1.0) -> tuple[list[Event], np.ndarray]:
+    """Events of two values, of which one in fifty is positive, the more often the higher the first one.
+
+    Such a share of the others is kept.
+    """
+    rng = np.random.default_rng(2)
+    one, other = rng.integers(8, size=n), rng.integers(30, size=n)
+    labels = rng.random(n) < 0.005 * (one + 0.5)
+    kept = labels | (rng.random(n) < share)
+    drawn = zip(one[kept].tolist(), other[kept].tolist(), strict=True)
+    return [[[(1, 1.0)], [(100 + a, 1.0)], [(200 + b, 1.0)], []] for a, b in drawn], labels[kept].astype(np.float32)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.02])
+@pytest.mark.parametrize("kind", LOGISTIC)
+def test_scores_allow_for_negatives_that_are_left_out(kind, share):
+    events, labels = rare(600_000, share)
+    scores = learner(kind, events={"keep_negatives": share}).learn(batch_of(events, labels)).predictions
+    # Progressively, since a learner at a constant rate is never at rest: each negative stands for those left out.
+    late, stands_for = len(labels) // 3, np.where(labels > 0, 1, 1 / share)
+    assert scores[late:] @ stands_for[late:] == pytest.approx(labels[late:].sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("kind", LOGISTIC)
+def test_labels_that_are_known_to_be_flipped_now_and_then_are_seen_through(kind):
+    events, labels = rare(60_000)
+    flipped = np.where(np.random.default_rng(4).random(len(labels)) < 0.1, 1 - labels, labels)
+    robust, plain = learner(kind, label_noise=0.1), learner(kind)
+    for model in (robust, plain):
+        model.learn(batch_of(events, flipped))
+    entries = entries_of(events[:5_000])
+    assert plain.predict(entries).predictions.mean() == pytest.approx(flipped.mean(), abs=0.02)
+    assert robust.predict(entries).predictions.mean() == pytest.approx(labels.mean(), abs=0.02)
 
 
 @every_kind

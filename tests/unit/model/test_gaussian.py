@@ -374,3 +374,16 @@ def test_the_pair_weights_find_which_pairs_matter():
         return abs(model.pair_means[i, j]) * float(np.abs(vectors[0] @ vectors[1].T).max())
 
     assert strength(0, 1) > 10 * max(strength(0, 2), strength(1, 2))
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_an_event_that_was_predicted_all_wrong_moves_its_logit_to_16_on_the_other_side_at_most(label):
+    # Given a row of which little is known, and an event whose number is so large that its logit is 6 all the same
+    model, x, key = Gaussian(settings_of(0), 1), 300.0, np.array([1], np.uint64)
+    weight = np.copysign(6.0 / x, 0.5 - label)
+    model.table.put(Rows(keys=key, seen=np.zeros(1, np.int64), parameters=np.array([[weight, 2, 5]], np.float32)))
+    model.learn(batch_of([[[(1, x)]]], [label]))
+    # Then it moves by 22, and not by 400, as a step of Newton's would
+    assert x * float(model.gather(key)[0, WEIGHT]) == pytest.approx(np.copysign(16.0, label - 0.5), rel=1e-4)
+    # What it tells counts in full
+    assert model.gather(key)[0, WEIGHT_PRECISION] == pytest.approx(2 + x**2 * 0.00246651, rel=1e-4)

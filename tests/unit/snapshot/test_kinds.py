@@ -41,7 +41,7 @@ every_kind = pytest.mark.parametrize("kind", MODELS)
 
 @pytest.fixture
 def bases_early(monkeypatch):
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
 
 
 def entries_of(learning: Learning) -> Entries:

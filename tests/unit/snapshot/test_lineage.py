@@ -23,7 +23,7 @@ SMALL = {"base_part_bytes": 4_000, "record_limit_bytes": 20_480}
 @pytest.fixture
 def bases_early(monkeypatch):
     """Let a base be due as soon as the deltas outweigh it, however small."""
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
 
 
 def advance_until(writer: Writer, enough: Callable[[Manifest], bool]) -> None:

@@ -36,14 +36,19 @@ Bits = tuple[bytes, ...]
 @pytest.fixture(autouse=True)
 def bases_early(monkeypatch):
     """Let a base be due as soon as what was written since the last one outweighs it, however small."""
-    monkeypatch.setattr("worker.snapshot.sealing._SMALLEST_BASE_BYTES", 0)
+    monkeypatch.setattr("tests.support.lineage.Writer.base_after_bytes", 0)
 
 
 class Shards:
     """Three shards that learn, commit, fold one another in, die and come back; and what they should hold by then."""
 
-    def __init__(self, *, keep_bases: int = 2, half_life: str = "off", max_rows: int = 0, **small: int) -> None:
-        self.learning = learning_of(factors=FACTORS, merge=True, half_life=half_life, max_rows=max_rows)
+    def __init__(
+        self, *, keep_bases: int = 2, half_life: str = "off", max_rows: int = 0, admit_after: int = 0, **small: int
+    ) -> None:
+        self.learning = learning_of(
+            factors=FACTORS, merge=True, half_life=half_life, max_rows=max_rows, admit_after=admit_after,
+            admission_counters=1_024,
+        )  # fmt: skip
         self.fades = half_life != "off"
         self.writers = [Writer(self.learning, shard, keep_bases=keep_bases, **(SMALL | small)) for shard in SHARDS]
         self.published: list[list[Folding]] = [[] for _ in SHARDS]  # by shard, version after version
@@ -180,10 +185,11 @@ TRIM = st.tuples(st.just("trim"), st.sampled_from(SHARDS))
     st.lists(st.one_of(COMMIT, COMMIT, RESTART, TRIM), min_size=5, max_size=60),
     st.sampled_from([1, 2]),
     st.sampled_from([0, 0, 16, 40]),
+    st.sampled_from([0, 0, 2]),
 )
-def test_everything_is_added_once_however_shards_commit_fold_die_and_trim(steps, keep_bases, max_rows):
+def test_everything_is_added_once_however_shards_commit_fold_die_and_trim(steps, keep_bases, max_rows, admit_after):
     """And taken back once, where rows are evicted."""
-    shards = Shards(keep_bases=keep_bases, max_rows=max_rows)
+    shards = Shards(keep_bases=keep_bases, max_rows=max_rows, admit_after=admit_after)
     for step, shard, *numbers in steps:
         if step == "commit":
             shards.learn(shard, numbers[0])
@@ -202,9 +208,10 @@ def test_everything_is_added_once_however_shards_commit_fold_die_and_trim(steps,
     assert len({served(state) for state in states}) == 1
 
 
+@pytest.mark.parametrize("admit_after", [0, 2])
 @pytest.mark.parametrize("max_rows", [0, 40])
-def test_a_shard_comes_back_to_the_bit_at_every_version_while_bases_travel_in_parts(max_rows):
-    shards = Shards(max_rows=max_rows)
+def test_a_shard_comes_back_to_the_bit_at_every_version_while_bases_travel_in_parts(max_rows, admit_after):
+    shards = Shards(max_rows=max_rows, admit_after=admit_after)
     middle = 0
     for number in range(40):
         for shard in SHARDS:

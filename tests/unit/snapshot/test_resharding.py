@@ -5,7 +5,7 @@ import orjson
 import pytest
 
 from tests.support.lineage import NOW, Writer, events, learning_of, versions
-from worker.config import Learning
+from worker.config import Feature, Learning
 from worker.errors import IncompatibleDataError
 from worker.events.decode import Decoder
 from worker.events.features import Features
@@ -119,6 +119,29 @@ def test_shards_that_are_not_merged_keep_their_users_and_begin_with_the_items_of
         assert len(rows) > 100, "the items, and its users"
         assert origin.table.get(rows.keys).parameters.tobytes() == rows.parameters.tobytes()
         assert it.state.model.pair_means.tobytes() == origin.pair_means.tobytes()
+
+
+@pytest.mark.parametrize("new", [1, 3, 8])
+def test_every_new_shard_knows_the_scale_of_numbers_as_all_have_learned_it(new):
+    # Given shards of which one has not yet seen enough numbers to know their scale
+    features = learning_of().features | {"hour": Feature(kind="numeric", field="time"), "none": Feature(kind="numeric")}
+    learning = learning_of(merge=True).model_copy(update={"features": features})
+    old = [writer.state for writer in learned(learning, 4)]
+    little = Writer(learning, 3)
+    little.learn(events(20, 0, users=1))
+    old[3].standardiser, old[3].cells = little.state.standardiser, little.state.cells
+
+    states = read(published(reshard(old, new, learning), learning), learning)
+
+    before = [it.standardiser.standard() for it in old]
+    assert [it.counts[0] > 1_000 for it in before] == [True, True, True, False]
+    for state in states:
+        known = state.standardiser.standard()
+        assert known.counts[0] == sum(it.counts[0] for it in before[:3])
+        assert min(it.spreads[0] for it in before[:3]) < known.spreads[0] < max(it.spreads[0] for it in before[:3])
+        assert known.medians[0] == pytest.approx(np.mean([it.medians[0] for it in before[:3]]), abs=known.spreads[0])
+        assert (known.counts[1], known.spreads[1]) == (0, 0.0)
+    assert len({state.cells.settle() for state in states}) == 1
 
 
 def test_rows_that_lie_in_the_wrong_shard_are_refused():

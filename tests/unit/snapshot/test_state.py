@@ -1,8 +1,11 @@
 """The digest of a shard: of what was learned and counted, not of how it came to be."""
 
+import numpy as np
 import pytest
 
 from tests.support.lineage import Writer, events, learning_of
+from worker.config import Feature
+from worker.model.cells import Words
 from worker.snapshot.state import ShardState
 
 
@@ -36,10 +39,15 @@ def test_batches_commits_and_restarts_are_not_in_the_digest():
         lambda state: state.model.pair_means.__setitem__((0, 1), 0.5),
         lambda state: state.model.pair_precisions.__setitem__((0, 1), 0.5),
         lambda state: state.model.table.touch(state.model.table.keys[:1] + 1),
+        lambda state: state.cells.put(Words(places=np.array([3]), values=np.array([1], np.uint64))),
     ],
 )
 def test_whatever_is_learned_or_counted_is_in_the_digest(change):
-    state = learned(events(50, 0)).state
+    learning = learning_of()
+    number = {"hour": Feature(kind="numeric", field="time")}
+    writer = Writer(learning.model_copy(update={"features": learning.features | number}))
+    writer.learn(events(50, 0))
+    state = writer.state
     before = state.digest()
     change(state)
     assert state.digest() != before

@@ -5,6 +5,7 @@ from confluent_kafka import Consumer
 from prometheus_client import CollectorRegistry
 
 from tests.support.lineage import Writer, events, learning_of, versions
+from worker.config import Events
 from worker.observe.metrics import WorkerMetrics
 from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding
@@ -26,8 +27,9 @@ def report(registry):
     consumer.close()
 
 
-def commit(report: Report, writer: Writer, foldings: list[Folding]) -> None:
-    report.began(writer.state, 0.0)
+def commit(report: Report, writer: Writer, foldings: list[Folding], *, first: bool = True) -> None:
+    if first:
+        report.began(writer.state, 0.0)
     sealed = writer.seal(foldings)
     sealed.close(0, 0)
     version = Outgoing(owned=Owned.restored(writer.state, []), sealed=sealed, offset=0, dead_letters=[])
@@ -75,6 +77,29 @@ def test_shards_that_are_not_merged_exchange_nothing(registry, report):
     assert exchanged(registry, "rows") == {"published": None, "folded": None}
 
 
+def test_what_is_skipped_is_counted_once_committed(registry, report):
+    writer = Writer(learning_of().model_copy(update={"events": Events(id="item", keep_negatives=0.5)}))
+
+    def skipped(reason: str) -> float | None:
+        return registry.get_sample_value("headrace_skipped_total", {"shard": "0", "reason": reason})
+
+    # Given a shard of which another worker has told already what it skipped
+    writer.learn(events(300, 3))
+    writer.commit()
+    report.began(writer.state, 0.0)
+    before = dict(writer.state.skipped)
+    assert before.keys() == {"duplicate", "negative"}
+    # When the same events come once more
+    writer.learn(events(300, 3))
+    sealed = writer.seal()
+    assert skipped("duplicate") is None, "not committed yet"
+    sealed.close(0, 0)
+    version = Outgoing(owned=Owned.restored(writer.state, []), sealed=sealed, offset=0, dead_letters=[])
+    report.committed([version], [sealed.settle()], 0.0)
+    # Then all of them count as duplicates, and none as left out
+    assert (skipped("duplicate"), skipped("negative")) == (300, None)
+
+
 def test_a_peer_that_nobody_here_can_be_behind_is_told_no_more(registry, report):
     def told(peer: str) -> tuple[float | None, float | None]:
         return tuple(
@@ -87,3 +112,20 @@ def test_a_peer_that_nobody_here_can_be_behind_is_told_no_more(registry, report)
     assert (told("0"), told("1")) == ((None, None), (2, 1))
     report.behind({})
     assert told("1") == (None, None)
+
+
+def test_rows_that_were_let_in_and_values_that_were_held_back_are_counted_once(registry, report):
+    writer = Writer(learning_of(admit_after=3, admission_counters=4_096))
+    writer.advance(100)  # by an earlier life
+    admission = writer.state.model.room.admission
+    before = admission.admitted, admission.held_back
+    for seed in range(3):
+        if seed == 0:
+            report.began(writer.state, 0.0)
+        writer.learn(events(100, seed))
+        commit(report, writer, [], first=False)
+    told = [
+        registry.get_sample_value(f"headrace_{name}_total", {"shard": "0"}) for name in ("admitted_rows", "held_back")
+    ]
+    assert told == [admission.admitted - before[0], admission.held_back - before[1]]
+    assert min(told) > 0

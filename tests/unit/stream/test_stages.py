@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Message
 
 from tests.support.lineage import NOW, events, learning_of
+from worker.config import Events
 from worker.pipeline import Pipeline
 from worker.snapshot.state import ShardState
 from worker.stream.owned import Owned
@@ -43,6 +44,20 @@ def test_batches_are_learned_in_order_and_bad_records_wait_with_the_shard(stages
     assert shard.state.next_offset == len(values)
     assert stages.await_room(SECONDS)
     assert stages.idle
+
+
+def test_which_negatives_are_kept_goes_by_where_records_stand():
+    learning = LEARNING.model_copy(update={"events": Events(keep_negatives=0.3)})
+    stages = Stages(Pipeline(learning), most_events=100)
+    shard, gap = Owned.restored(ShardState.fresh(0, learning), []), 7
+    state, values = ShardState.fresh(0, learning), events(600, 0)
+    for start, offset in ((0, 0), (300, 300 + gap)):  # a transaction has ended between them
+        part = values[start : start + 300]
+        stages.hand_over(shard, messages(part, offset))
+        Pipeline(learning).learn(state, part, np.full(300, NOW), offset + 300)
+    assert stages.apart(shard, shard.handed_over, shard.state.digest) == state.digest()
+    assert shard.state.skipped["negative"] > 200
+    stages.close()
 
 
 def at_once(values: list[bytes]) -> ShardState:
