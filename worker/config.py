@@ -15,6 +15,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9.
 FieldName = Annotated[str, Field(min_length=1)]  # of an event
 FeatureKind = Literal["categorical", "numeric", "multi", "cross"]
 Transform = Literal["identity", "log", "buckets"]
+NamedPair = tuple[FieldName, FieldName]  # of features; "bias" is one too
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _SIZE = re.compile(r"([0-9]{1,15}) ?(KiB|MiB|GiB)?")
 _UNIT_BYTES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -23,7 +24,7 @@ Handed = dict[str, str | int | float | bool | SecretStr]  # to librdkafka
 _LEAST_EVENTS = 4  # whose rows a bounded model has to hold
 ONLY_OF: Final = {  # by the kind of learner: the settings of `model` that have a meaning for no other
     "gaussian": (
-        "factors", "half_life", "seed", "init_deviation", "prior_weight_precision", "prior_factor_precision",
+        "factors", "pairs", "half_life", "seed", "init_deviation", "prior_weight_precision", "prior_factor_precision",
         "prior_pair_precision", "noise_variance",
     ),
     "sgd": ("learning_rate",),
@@ -192,6 +193,11 @@ class Model(Section):
         "logistic loss",
     )
     factors: int = Field(16, ge=0, le=256, description="K; 0 is the linear special case. sgd and ftrl have none")
+    pairs: Literal["all", "none", "auto"] | tuple[NamedPair, ...] = Field(
+        "all",
+        description='pairs of features that count: all, none, a list such as [["user", "item"], ["bias", "item"]], or '
+        "auto: those that turn out not to matter are dropped, from more than 10 features on",
+    )
     half_life: str = Field(
         "off", description="in which what is learned fades by half, in event time: off, or a number with s, m, h or d"
     )
@@ -229,8 +235,8 @@ class Model(Section):
     @model_validator(mode="before")
     @classmethod
     def _linear_without_factors(cls, values: Any) -> Any:  # noqa: ANN401 - whatever the file holds
-        """Give K its default for the kind, so that whoever reads it of a manifest reads the K of the rows."""
-        if isinstance(values, dict) and values.get("kind") in ("sgd", "ftrl"):
+        """Give K its default where there are no pairs, so that whoever reads it of a manifest reads the rows' K."""
+        if isinstance(values, dict) and (values.get("kind") in ("sgd", "ftrl") or values.get("pairs") == "none"):
             return {"factors": 0} | values
         return values
 
@@ -240,7 +246,7 @@ class Model(Section):
         for kind, names in ONLY_OF.items():
             for name in names if kind != self.kind else ():
                 value, nothing = getattr(self, name), type(self).model_fields[name].default
-                if value != (0 if name == "factors" else nothing):
+                if value not in ((0,) if name == "factors" else (nothing, "none") if name == "pairs" else (nothing,)):
                     wrong.append(f'`{name}` is a setting of kind = "{kind}" and means nothing here: leave it out')
         if self.kind != "gaussian" and self.merge:
             wrong.append(
@@ -253,6 +259,11 @@ class Model(Section):
             wrong.append('`label_noise` is of labels that are 0 or 1: set model.loss = "logistic", or leave it out')
         if wrong:
             raise ValueError(f'kind = "{self.kind}": ' + "; ".join(wrong))
+        if self.kind == "gaussian" and (self.factors == 0) != (self.pairs == "none") and self.pairs != "all":
+            raise ValueError(
+                '`factors` are what pairs are made of: leave them out with pairs = "none", and set more than 0 with '
+                f"others; here pairs = {self.pairs!r} and factors = {self.factors}"
+            )
         return self
 
     @property
@@ -285,6 +296,7 @@ class Learning(Section):
                     raise ValueError(f"features.{name}.of: {part!r} is not categorical, so it cannot be crossed")
         if "bias" in self.features:
             raise ValueError("features.bias: the name is taken, every event has a bias")
+        self._require_pairs()
         if self.events.keep_negatives < 1 and self.model.loss != "logistic":
             raise ValueError(
                 "events.keep_negatives: a label of 0 is a negative for the logistic loss only: set model.loss = "
@@ -292,6 +304,20 @@ class Learning(Section):
             )
         self._require_room()
         return self
+
+    def _require_pairs(self) -> None:
+        """Refuse named pairs that are none, or are named twice."""
+        pairs = self.model.pairs if isinstance(self.model.pairs, tuple) else ()
+        for one, other in pairs:
+            for name in (one, other):
+                if name != "bias" and name not in self.features:
+                    raise ValueError(f"model.pairs names {name!r}, which is no feature; nor is it the bias")
+            if one == other:
+                raise ValueError(f"model.pairs: {one!r} and itself are no pair")
+        if len({frozenset(pair) for pair in pairs}) < len(pairs):
+            raise ValueError("model.pairs names a pair twice")
+        if isinstance(self.model.pairs, tuple) and not pairs:
+            raise ValueError('model.pairs is an empty list: set "none", then there are no factors either')
 
     def _require_room(self) -> None:
         """Refuse bounds that hold no more than a few events: what is learned of one would go with the next."""

@@ -70,6 +70,7 @@ def compile_all() -> None:
     _merge(timestamps)
     _bound(timestamps)
     _hold_back(timestamps)
+    _choose_pairs(timestamps)
     _learn_linear(timestamps)
     _take_in(timestamps)
     _learn_packed()
@@ -128,6 +129,15 @@ def _hold_back(timestamps: NDArray[np.int64]) -> None:
         state.digest()
         table = Decoder(learning, labelled=False).decode(_events(item="i1"), timestamps).table
         state.model.predict(Features(learning).encode(table))
+
+
+def _choose_pairs(timestamps: NDArray[np.int64]) -> None:
+    """Learn events of so many fields that pairs can be dropped."""
+    features = {name: Feature(field="item") for name in "abcdefghijkl"} | {"user": Feature()}
+    learning = _EVERY_KIND.model_copy(update={"features": features, "model": Model(merge=False, pairs="auto")})
+    state = ShardState.fresh(0, learning)
+    Pipeline(learning).learn(state, _events(item="i1"), timestamps, _EVENTS)
+    state.digest()
 
 
 def _learn_linear(timestamps: NDArray[np.int64]) -> None:

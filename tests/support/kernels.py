@@ -23,6 +23,14 @@ from worker.snapshot.state import ShardState
 from worker.stream.contributions import folding_of
 from worker.stream.merging import recall
 
+
+def many_fields() -> Learning:
+    """So many that pairs are taken all at once, and can be dropped."""
+    few = learning_of(pairs="auto")
+    features = few.features | {f"f{number}": Feature(field="item") for number in range(12)}
+    return few.model_copy(update={"features": features})
+
+
 _ODD = (
     b'{"user":"\\ud83d\\ude00","item":"\xc3\xa9\xf0\x9f\x98\x80","label":true,"price":-1.25e-7,"tags":[1,null,"a"]}',
     b'{"label":0.1234567890123456,"user":null,"other":{"a":[[],{"b":1e400}],"c":"\\u00e9"},"price":12345678901234567e-40}',
@@ -39,6 +47,7 @@ LEARNINGS = (
             "features": {"user": {}, "item": {}}, "model": {"factors": 4, "merge": False, "label_noise": 0.1},
         }
     ),
+    many_fields(),
     learning_of(max_rows=1_000), learning_of(merge=True, max_rows=1_000), learning_of(kind="ftrl", max_bytes="64KiB"),
     *(
         learning_of(admit_after=2, admission_counters=1_024, **model)

@@ -301,6 +301,44 @@ def test_a_bound_below_a_few_events_is_refused(tmp_path, bound, told):
     assert problems(path) == [f"{path}: {told}; or lower `max_values` of multi-valued features"]
 
 
+def problem_of_pairs(tmp_path: Path, model: str) -> str:
+    path = write(tmp_path, f"[features.user]\n[features.item]\n[model]\n{model}\n")
+    (told,) = problems(path)
+    return told.removeprefix(f"{path}: ").removeprefix("model: ")
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ('pairs = [["user", "itm"]]', "model.pairs names 'itm', which is no feature; nor is it the bias"),
+        ('pairs = [["user", "user"]]', "model.pairs: 'user' and itself are no pair"),
+        ('pairs = [["user", "item"], ["item", "user"]]', "model.pairs names a pair twice"),
+        ("pairs = []", 'model.pairs is an empty list: set "none", then there are no factors either'),
+        ('pairs = "auto"\nfactors = 0', "`factors` are what pairs are made of: leave them out with pairs = \"none\", and set more than 0 with others; here pairs = 'auto' and factors = 0"),
+        ('pairs = "none"\nfactors = 8', "`factors` are what pairs are made of: leave them out with pairs = \"none\", and set more than 0 with others; here pairs = 'none' and factors = 8"),
+        ('kind = "sgd"\nmerge = false\npairs = "auto"', 'kind = "sgd": `pairs` is a setting of kind = "gaussian" and means nothing here: leave it out'),
+        ('kind = "ftrl"\nmerge = false\npairs = [["user", "item"]]', 'kind = "ftrl": `pairs` is a setting of kind = "gaussian" and means nothing here: leave it out'),
+    ],
+)  # fmt: skip
+def test_pairs_that_are_none_are_refused(tmp_path, model, told):
+    assert problem_of_pairs(tmp_path, model) == told
+
+
+@pytest.mark.parametrize("model", ['pairs = "none"', 'kind = "sgd"\nmerge = false\npairs = "none"'])
+def test_without_pairs_there_are_no_factors(tmp_path, model):
+    config = load(write(tmp_path, f"[features.user]\n[model]\n{model}\n"), {})
+    assert (config.model.pairs, config.model.factors) == ("none", 0)
+
+
+@pytest.mark.parametrize("value", ["auto", '"auto"', '[["user", "bias"]]'])
+def test_pairs_are_named_in_a_file_and_in_the_environment(tmp_path, value):
+    loaded = read(None, USER | {"HEADRACE_MODEL__PAIRS": value})
+    assert loaded.config.model.pairs == ("auto" if "auto" in value else (("user", "bias"),))
+    shown = tmp_path / "shown.toml"
+    shown.write_text(as_toml(loaded))
+    assert load(shown, {}) == loaded.config
+
+
 def test_every_setting_of_the_model_belongs_to_a_kind_or_to_all():
     of_all = {"name", "topic", "kind", "loss", "merge", "max_rows", "max_bytes", "admission_counters", "label_noise"}
     assert of_all | {name for names in ONLY_OF.values() for name in names} == set(Model.model_fields)

@@ -36,6 +36,7 @@ class Behind:
     marks: NDArray[np.int64]  # [entries], see `moved`
     pair_means: NDArray[np.float32]  # [F, F]
     pair_precisions: NDArray[np.float32]  # [F, F]
+    pairs: NDArray[np.bool_]  # [F, F] which of them take part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class Explanation:
     covariance: float
     base: float  # the share of the bias, which is among the fields too
     fields: tuple[FieldShare, ...]  # those that the event has
-    pairs: tuple[PairShare, ...]  # of fields that it has
+    pairs: tuple[PairShare, ...]  # of fields that it has, as far as they take part
     missing: tuple[str, ...]  # features that the event does not have: they add nothing
     unseen: tuple[str, ...]  # features with a value that was never learned from: its prior counts
 
@@ -126,7 +127,7 @@ def explanation_of(learning: Learning, table: pa.Table, shard: int, behind: Behi
     names = (_BIAS, *learning.features)
     if learning.model.kind != "gaussian":
         behind = replace(behind, parameters=_without_precisions(behind.parameters))
-    shares = explain(behind.entries, behind.parameters, behind.pair_means, behind.pair_precisions)
+    shares = explain(behind.entries, behind.parameters, behind.pair_means, behind.pair_precisions, behind.pairs)
     rows = _rows(learning, names, spell(learning, table), behind)
     fields = [
         FieldShare(field=name, share=float(share), deviation=sqrt(variance), rows=of_field)

@@ -69,12 +69,13 @@ class Whole:
     def predict(self, local: Learner, entries: Entries) -> Scores:
         """Score entries with a shard's own rows and with the shared ones of all. The caller holds the lock."""
         entries, _ = self._pooled(local, entries)
-        return self._speaker(local).predict(entries, self._parameters(local, entries))
+        return self._speaker(local).predict(entries, self._parameters(local, entries), local.pairs)
 
     def sample(self, local: Learner, entries: Entries, seed: int) -> NDArray[np.float32]:
         """Score entries with a draw from what is known. The caller holds the lock."""
         entries, _ = self._pooled(local, entries)
-        return sample(self._speaker(local), entries, self._parameters(local, entries), seed, logistic=self._logistic)
+        parameters, logistic = self._parameters(local, entries), self._logistic
+        return sample(self._speaker(local), entries, parameters, seed, logistic=logistic, pairs=local.pairs)
 
     def behind(self, local: Learner, entries: Entries, version: int) -> Behind:
         """Copy what the score of one event is made of. The caller holds the lock."""
@@ -87,12 +88,13 @@ class Whole:
             version=version,
             entries=entries,
             rare=rare,
-            scores=speaker.predict(entries, parameters),
+            scores=speaker.predict(entries, parameters, local.pairs),
             parameters=parameters,
             seen=np.where(shared, seen[1], seen[0]),
             marks=np.where(shared, marks[1], marks[0]),
             pair_means=speaker.pair_means.copy(),
             pair_precisions=speaker.pair_precisions.copy(),
+            pairs=local.pairs.matrix(),
         )
 
     def _pooled(self, local: Learner, entries: Entries) -> tuple[Entries, NDArray[np.bool_]]:
@@ -106,7 +108,7 @@ class Whole:
         return self._thresholds.pooled(entries, known)
 
     def _speaker(self, local: Learner) -> Learner:
-        """Give whose pairs of fields count."""
+        """Give whose weights of pairs count; which pairs take part is what the shard of the event says."""
         return local if self._model.shared is None else self._model
 
     def _parameters(self, local: Learner, entries: Entries) -> NDArray[np.float32]:

@@ -44,6 +44,7 @@ def explain(
     parameters: NDArray[np.float32],
     pair_means: NDArray[np.float32],
     pair_precisions: NDArray[np.float32],
+    taking_part: NDArray[np.bool_] | None = None,
 ) -> Shares:
     """Take the logit of one event apart.
 
@@ -52,6 +53,7 @@ def explain(
         parameters: [entries, 3 + K] of each entry's row.
         pair_means: [F, F] of which the upper triangle is used.
         pair_precisions: [F, F] likewise.
+        taking_part: [F, F] likewise: which pairs of fields do; all unless given.
     """
     known, x = parameters.astype(np.float64), entries.values.astype(np.float64)
     of_field = [slice(*entries.starts[field : field + 2]) for field in range(entries.fields)]
@@ -65,6 +67,8 @@ def explain(
     e = by_field(x[:, None] * known[:, FACTORS:])
     there = [field for field, some in enumerate(of_field) if some.stop > some.start]
     pairs = list(combinations(there, 2)) if known.shape[1] > FACTORS else []
+    if taking_part is not None:
+        pairs = [pair for pair in pairs if taking_part[pair]]
 
     dots, means, precisions = e @ e.T, pair_means.astype(np.float64), pair_precisions.astype(np.float64)
     i, j = np.array(pairs, np.intp).reshape(-1, 2).T

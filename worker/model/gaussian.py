@@ -26,25 +26,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from worker.model.arithmetic import mix, sigmoid
+from worker.model.arithmetic import mix
 from worker.model.batch import SHARED, Batch, Entries
 from worker.model.bounds import UNBOUNDED, Bounds, Room
-from worker.model.forgetting import NEVER, Clock, advance, fade_pairs, fade_row, left, tick_of
-from worker.model.labels import AS_DRAWN, Labelling, evidence
+from worker.model.filtering import FEW_OF, LEAST_FIELDS, filter_events
+from worker.model.forgetting import NEVER, Clock, left
+from worker.model.labels import AS_DRAWN, Labelling
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution, Ledger
+from worker.model.pairs import NO_EVENTS, NO_EVIDENCE, Pairs
 from worker.model.shared import Shared
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table
-
-_LANES = 8  # partial sums of a dot product: a fixed order of additions that still fits the vector unit
-# Beyond these the arithmetic of single precision would overflow: the event is scored, and not learned.
-_LARGEST_LOGIT = np.float32(1e6)
-_LARGEST_VARIANCE = np.float32(1e12)
-_LARGEST_PRECISION = np.float32(1e30)
-# How far past 0 an event that was predicted all wrong moves its logit. Where p is nearly 0 or 1, h vanishes, and a step
-# of g alone is as long as the variance: with many numbers it goes so far to the other side that the next is longer yet.
-# A logit of 16 is as sure as single precision tells, and no event of the streams of `make bench` has ever come so far.
-_FURTHEST = np.float32(16)
+from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT_PRECISION, Prior, Rows, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +59,13 @@ class Gaussian:
     Args:
         settings: what it is.
         fields: of an event, the bias among them.
+        pairs: of fields that take part; all unless given.
         reserve: make room for as many rows as there may be at once; who learns nothing has fewer for long.
     """
 
-    def __init__(self, settings: Settings, fields: int, *, reserve: bool = True) -> None:
+    def __init__(self, settings: Settings, fields: int, pairs: Pairs | None = None, *, reserve: bool = True) -> None:
         self.settings = settings
+        self.pairs = Pairs(fields) if pairs is None else pairs
         fades = settings.half_life_ms > 0
         limit = settings.bounds.limit(FACTORS + settings.prior.factors, fades=fades) if reserve else None
         self.table = Table(settings.prior, fades=fades, limit=limit)
@@ -80,10 +74,10 @@ class Gaussian:
         self.clock = Clock(settings.half_life_ms)
         self.shared: Shared | None = None
         if settings.merge:
-            pairs = fields * (fields - 1) // 2
             self.shared = Shared(
-                settings.prior, pairs, settings.pair_precision, fades=self.clock.runs, bounded=bool(settings.bounds)
-            )
+                settings.prior, len(self.pairs.left), settings.pair_precision,
+                fades=self.clock.runs, bounded=bool(settings.bounds),
+            )  # fmt: skip
         self.unstable = 0  # events scored but not learned, because a step would have left single precision
         self.room = Room(
             self.table, settings.bounds, self._information, self._leave,
@@ -95,18 +89,22 @@ class Gaussian:
         """Bytes of the table, of what merging keeps of shared rows beside it, and of the counters of rare values."""
         return self.table.nbytes + (self.shared.nbytes if self.shared is not None else 0) + self.room.counter_bytes
 
-    def predict(self, entries: Entries, parameters: NDArray[np.float32] | None = None) -> Scores:
+    def predict(
+        self, entries: Entries, parameters: NDArray[np.float32] | None = None, pairs: Pairs | None = None
+    ) -> Scores:
         """Score events, changing nothing; a value never seen counts with its prior.
 
         Args:
             entries: the events.
             parameters: [entries, 3 + K] of each entry's row, where it is not the table's that count.
+            pairs: of fields that take part, where it is not its own that count.
         """
         if parameters is None:
             entries = self.room.pooled(entries)
             parameters = self.gather(entries.keys)
         n = len(entries)
-        return self._run(entries, np.arange(len(entries.keys), dtype=np.int32), parameters, _NO_TIMES, n, learn=False)
+        rows = np.arange(len(entries.keys), dtype=np.int32)
+        return self._run(entries, rows, parameters, _NO_TIMES, n, learn=False, pairs=pairs)
 
     def learn(self, batch: Batch) -> Scores:
         """Predict each event, then learn from it, one after the other. Gives the predictions made before learning."""
@@ -114,15 +112,18 @@ class Gaussian:
         keys = batch.entries.keys
         rows = np.empty(len(keys), np.int32)
         parts = [Scores(predictions=_NO_NUMBERS, variances=_NO_NUMBERS)]
-        for events, first_new in self.room.portions(batch, rows):
-            part = batch[events]
-            if self.shared is not None:
-                self._recall(self.shared, first_new)
-                if self.clock.runs:
-                    of_part = slice(part.entries.starts[0], part.entries.starts[-1])
-                    self._freshen(self.shared, keys[of_part], rows[of_part])
-            parameters, seen = self.table.parameters, self.table.seen
-            parts.append(self._run(part.entries, rows, parameters, seen, len(part), learn=True, of=part))
+        with self.pairs.learning():
+            for events, first_new in self.room.portions(batch, rows):
+                part = batch[events]
+                if self.shared is not None:
+                    self._recall(self.shared, first_new)
+                    if self.clock.runs:
+                        of_part = slice(part.entries.starts[0], part.entries.starts[-1])
+                        self._freshen(self.shared, keys[of_part], rows[of_part])
+                parameters, seen = self.table.parameters, self.table.seen
+                for piece in self.pairs.pieces(events):
+                    some = batch[piece]
+                    parts.append(self._run(some.entries, rows, parameters, seen, len(some), learn=True, of=some))
         return Scores(
             predictions=np.concatenate([part.predictions for part in parts]),
             variances=np.concatenate([part.variances for part in parts]),
@@ -267,19 +268,25 @@ class Gaussian:
         *,
         learn: bool,
         of: Batch | None = None,
+        pairs: Pairs | None = None,
     ) -> Scores:
         prior = self.settings.prior
         predictions, variances = np.empty(n, np.float32), np.empty(n, np.float32)
         labels, weights, times = (of.labels, of.weights, of.times) if of else (_NO_NUMBERS, _NO_NUMBERS, _NO_TIMES)
-        self.unstable += _pass(
+        pairs = self.pairs if pairs is None else pairs
+        sampled, evidence = (pairs.sampled(n), pairs.evidence()) if learn else (NO_EVENTS, NO_EVIDENCE)
+        self.unstable += filter_events(
             entries.fields, rows, entries.values, entries.starts, labels, weights, times, learn,
             parameters, seen, self.pair_means, self.pair_precisions,
+            *pairs.lists(), LEAST_FIELDS, FEW_OF, sampled, evidence,
             self.table.keys, self.table.as_of, self.clock.words, self.clock.tick_ms, self._pairs_as_of(),
             np.uint64(prior.seed), prior.init_deviation, prior.weight_precision, prior.factor_precision,
             self.settings.pair_precision, self.settings.logistic,
             np.float32(1.0 / self.settings.noise_variance), self.settings.labelling.flips,
             self.settings.labelling.kept, predictions, variances,
         )  # fmt: skip
+        if learn:
+            pairs.note(n)
         return Scores(predictions=predictions, variances=variances)
 
 
@@ -313,138 +320,3 @@ def _beyond(n, parameters, as_of, tick, weight_precision, factor_precision):
         factor = np.float64(parameters[row, FACTOR_PRECISION]) / factor_precision - 1.0
         beyond[row] = np.float32(max(0.0, share * (weight + factor)))
     return beyond
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _dot(a, i, b, j, length):
-    """Inner product of rows i of a and j of b, a multiple of the lanes long, in a fixed order of additions."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0)
-    for k in range(0, length, _LANES):
-        s0 += a[i, k] * b[j, k]
-        s1 += a[i, k + 1] * b[j, k + 1]
-        s2 += a[i, k + 2] * b[j, k + 2]
-        s3 += a[i, k + 3] * b[j, k + 3]
-        s4 += a[i, k + 4] * b[j, k + 4]
-        s5 += a[i, k + 5] * b[j, k + 5]
-        s6 += a[i, k + 6] * b[j, k + 6]
-        s7 += a[i, k + 7] * b[j, k + 7]
-    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
-
-
-@njit(cache=True, nogil=True)
-def _pass(
-    F, rows, values, starts, labels, weights, times, learn,
-    parameters, seen, pair_means, pair_precisions,
-    keys, as_of, clock, tick_ms, pairs_as_of,
-    seed, init_deviation, weight_precision, factor_precision, pair_precision,
-    logistic, noise_precision, flips, kept, predictions, variances,
-):  # fmt: skip
-    """Score, and if asked learn, events one after the other. Gives the number too unstable to learn from."""
-    zero, one = np.float32(0), np.float32(1)
-    K = parameters.shape[1] - FACTORS
-    padded = (K + _LANES - 1) // _LANES * _LANES
-    e = np.zeros((F, padded), np.float32)  # the sum of each field's vectors
-    d = np.zeros((F, padded), np.float32)  # df/de_i = sum_j r_ij e_j
-    dd = np.zeros(F, np.float32)  # |d_i|^2
-    dots = np.zeros((F, F), np.float32)
-    present = np.zeros(F, np.int64)
-    unstable = 0
-    tick = tick_of(clock[0], tick_ms)
-    for n in range(len(predictions)):
-        if learn and tick_ms:
-            advance(clock, times[n])
-            tick = tick_of(clock[0], tick_ms)
-            if tick > pairs_as_of:
-                if pairs_as_of != NEVER:
-                    fade_pairs(pair_means, pair_precisions, left(tick - pairs_as_of), pair_precision)
-                pairs_as_of = tick
-            for a in range(starts[n * F], starts[(n + 1) * F]):
-                row = rows[a]
-                if as_of[row] < tick:
-                    if as_of[row] != NEVER:
-                        share = left(tick - as_of[row])
-                        fade_row(
-                            parameters[row], keys[row], share,
-                            seed, init_deviation, weight_precision, factor_precision,
-                        )  # fmt: skip
-                    as_of[row] = tick
-        # f and its variance, from the weights
-        f = variance = zero
-        active = 0
-        for i in range(F):
-            lo, hi = starts[n * F + i], starts[n * F + i + 1]
-            if lo == hi:
-                continue  # missing is not zero: the field takes no part
-            present[active] = i
-            active += 1
-            for k in range(padded):
-                e[i, k] = zero
-                d[i, k] = zero
-            for a in range(lo, hi):
-                row, x = rows[a], values[a]
-                f += x * parameters[row, WEIGHT]
-                variance += x * x / parameters[row, WEIGHT_PRECISION]
-                for k in range(K):
-                    e[i, k] += x * parameters[row, FACTORS + k]
-        # from the pairs
-        if K > 0:
-            for s in range(active):
-                i = present[s]
-                for t in range(s + 1, active):
-                    j = present[t]
-                    r = pair_means[i, j]
-                    dot = _dot(e, i, e, j, padded)
-                    dots[i, j] = dot
-                    f += r * dot
-                    variance += dot * dot / pair_precisions[i, j]
-                    for k in range(padded):
-                        d[i, k] += r * e[j, k]
-                        d[j, k] += r * e[i, k]
-            for s in range(active):
-                i = present[s]
-                dd[i] = _dot(d, i, d, i, padded)
-                for a in range(starts[n * F + i], starts[n * F + i + 1]):
-                    x = values[a]
-                    variance += x * x * dd[i] / parameters[rows[a], FACTOR_PRECISION]
-        p = np.float32(sigmoid(np.float64(f))) if logistic else f
-        predictions[n] = p
-        variances[n] = variance
-        if not learn:
-            continue
-        weight = weights[n]
-        if logistic:
-            g, h = evidence(p, labels[n], flips, kept)
-            g, h = weight * g, weight * h
-        else:
-            h = weight * noise_precision
-            g = h * (p - labels[n])
-        step = g / (one + h * variance)
-        # Not a number fails all. No mean moves by more than |step| sqrt(variance / precision), so none overflows.
-        if not (abs(f) < _LARGEST_LOGIT and variance < _LARGEST_VARIANCE and abs(step) < _LARGEST_LOGIT):
-            unstable += 1
-            continue
-        if weight == zero:
-            continue
-        if logistic and abs(step) * variance > abs(f) + _FURTHEST:
-            step = np.copysign((abs(f) + _FURTHEST) / variance, step)
-        for s in range(active):
-            i = present[s]
-            for a in range(starts[n * F + i], starts[n * F + i + 1]):
-                row, x = rows[a], values[a]
-                move, hxx = step * x, min(h * x * x, _LARGEST_PRECISION)  # times zero, infinity is not a number
-                parameters[row, WEIGHT] -= move / parameters[row, WEIGHT_PRECISION]
-                parameters[row, WEIGHT_PRECISION] = min(parameters[row, WEIGHT_PRECISION] + hxx, _LARGEST_PRECISION)
-                if K > 0:
-                    move /= parameters[row, FACTOR_PRECISION]
-                    for k in range(K):
-                        parameters[row, FACTORS + k] -= move * d[i, k]
-                    more = parameters[row, FACTOR_PRECISION] + hxx * dd[i] / np.float32(K)
-                    parameters[row, FACTOR_PRECISION] = min(more, _LARGEST_PRECISION)
-                seen[row] = max(seen[row], times[n])
-            if K > 0:
-                for t in range(s + 1, active):
-                    j = present[t]
-                    dot = dots[i, j]
-                    pair_means[i, j] -= step * dot / pair_precisions[i, j]
-                    pair_precisions[i, j] = min(pair_precisions[i, j] + h * dot * dot, _LARGEST_PRECISION)
-    return unstable

@@ -10,6 +10,7 @@ from worker.model.batch import Batch, Entries
 from worker.model.bounds import Room
 from worker.model.forgetting import Clock
 from worker.model.ledger import Contribution
+from worker.model.pairs import Pairs
 from worker.model.shared import Shared
 from worker.model.table import Rows, Table
 
@@ -35,6 +36,7 @@ class Learner(Protocol):
     shared: Shared | None  # what is kept of rows that all shards add to; None where shards are not merged
     pair_means: NDArray[np.float32]  # [F, F] weights of pairs of fields; [0, 0] of a kind that has none
     pair_precisions: NDArray[np.float32]  # the same size
+    pairs: Pairs  # of fields that take part; of one field, so none, where the kind knows no pairs
     unstable: int  # events scored and not learned
     room: Room  # which lets events into the table
 
@@ -43,12 +45,15 @@ class Learner(Protocol):
         """Bytes held."""
         ...
 
-    def predict(self, entries: Entries, parameters: NDArray[np.float32] | None = None) -> Scores:
+    def predict(
+        self, entries: Entries, parameters: NDArray[np.float32] | None = None, pairs: Pairs | None = None
+    ) -> Scores:
         """Score events, changing nothing; a value never seen counts with what its row would begin with.
 
         Args:
             entries: the events.
             parameters: [entries, columns] of each entry's row, where it is not the table's that count.
+            pairs: of fields that take part, where it is not its own that count.
         """
         ...
 

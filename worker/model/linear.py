@@ -25,6 +25,7 @@ from worker.model.bounds import Bounds, Room
 from worker.model.forgetting import Clock
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution
+from worker.model.pairs import Pairs
 from worker.model.shared import Shared
 from worker.model.table import Rows, Table
 
@@ -58,6 +59,7 @@ class Linear(ABC):
         self.shared: Shared | None = None
         self.pair_means = np.empty((0, 0), np.float32)
         self.pair_precisions = np.empty((0, 0), np.float32)
+        self.pairs = Pairs(1)
         self.unstable = 0
 
     @property
@@ -65,12 +67,18 @@ class Linear(ABC):
         """Bytes of the table, and of the counters of rare values."""
         return self.table.nbytes + self.room.counter_bytes
 
-    def predict(self, entries: Entries, parameters: NDArray[np.float32] | None = None) -> Scores:
+    def predict(
+        self,
+        entries: Entries,
+        parameters: NDArray[np.float32] | None = None,
+        pairs: Pairs | None = None,  # noqa: ARG002 - it knows none
+    ) -> Scores:
         """Score events, changing nothing; a value never seen counts as zero.
 
         Args:
             entries: the events.
             parameters: [entries, columns] of each entry's row, where it is not the table's that count.
+            pairs: of fields that take part: it knows none.
         """
         if parameters is None:
             entries = self.room.pooled(entries)

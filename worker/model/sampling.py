@@ -22,11 +22,18 @@ from numpy.typing import NDArray
 from worker.model.arithmetic import draw, mix, sigmoid
 from worker.model.batch import Entries
 from worker.model.learner import Learner
+from worker.model.pairs import Pairs
 from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION
 
 
 def sample(
-    model: Learner, entries: Entries, parameters: NDArray[np.float32], seed: int, *, logistic: bool
+    model: Learner,
+    entries: Entries,
+    parameters: NDArray[np.float32],
+    seed: int,
+    *,
+    logistic: bool,
+    pairs: Pairs | None = None,
 ) -> NDArray[np.float32]:
     """Predict events with a draw, [n] as `Scores.predictions`. The model does not change.
 
@@ -36,8 +43,10 @@ def sample(
         parameters: [entries, 3 + K] of each entry's row: means and precisions.
         seed: from 0 to 2^63 - 1. The same seed and the same parameters give the same bits anywhere.
         logistic: whether probabilities are predicted.
+        pairs: of fields that take part, where it is not the model's own that count.
     """
-    logits = draw_logits(entries, parameters, model.pair_means, model.pair_precisions, seed)
+    weights = (model.pairs if pairs is None else pairs).apply(model.pair_means, model.pair_precisions)
+    logits = draw_logits(entries, parameters, *weights, seed)
     return _probabilities(logits) if logistic else logits.astype(np.float32)
 
 

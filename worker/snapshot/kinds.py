@@ -2,7 +2,7 @@
 
 from worker.config import Learning
 from worker.events.features import thresholds_of
-from worker.model import admission, standardising, window
+from worker.model import admission, selection, standardising, window
 from worker.model.admission import Admission
 from worker.model.bounds import Bounds
 from worker.model.cells import Cells
@@ -10,6 +10,7 @@ from worker.model.ftrl import Ftrl, FtrlSettings
 from worker.model.gaussian import Gaussian, Settings
 from worker.model.labels import Labelling
 from worker.model.learner import Learner
+from worker.model.pairs import Pairs
 from worker.model.sgd import Sgd
 from worker.model.standardising import Standardiser
 from worker.model.table import Prior
@@ -27,14 +28,14 @@ def learner_of(learning: Learning, cells: Cells | None = None, *, reserve: bool 
     if bytes_ and learning.admits:
         bytes_ = max(1, bytes_ - admission.bytes_of(settings.admission_counters))
     bounds = Bounds(rows=settings.max_rows, bytes=bytes_)
-    learner = _learner(learning, bounds, reserve=reserve)
+    cells = cells_of(learning) if cells is None else cells
+    learner = _learner(learning, bounds, cells, reserve=reserve)
     if learning.admits:
-        cells = cells_of(learning) if cells is None else cells
         learner.room.admission = Admission(thresholds_of(learning), cells, evicts=bool(bounds))
     return learner
 
 
-def _learner(learning: Learning, bounds: Bounds, *, reserve: bool) -> Learner:
+def _learner(learning: Learning, bounds: Bounds, cells: Cells, *, reserve: bool) -> Learner:
     settings = learning.model
     logistic, labelling = settings.loss == "logistic", labelling_of(learning)
     if settings.kind == "sgd":
@@ -64,8 +65,19 @@ def _learner(learning: Learning, bounds: Bounds, *, reserve: bool) -> Learner:
             bounds=bounds,
         ),
         fields=1 + len(learning.features),
+        pairs=_pairs_of(learning, cells),
         reserve=reserve,
     )
+
+
+def _pairs_of(learning: Learning, cells: Cells) -> Pairs:
+    pairs, fields = learning.model.pairs, 1 + len(learning.features)
+    if pairs == "auto" and selection.REGION in cells.sizes:
+        return selection.Selection(fields, cells)
+    if isinstance(pairs, str):
+        return Pairs(fields, [] if pairs == "none" else None)
+    numbers = {name: number for number, name in enumerate(("bias", *learning.features))}
+    return Pairs(fields, [(numbers[one], numbers[other]) for one, other in pairs])
 
 
 def labelling_of(learning: Learning) -> Labelling:
@@ -82,6 +94,8 @@ def cells_of(learning: Learning) -> Cells:
         regions[standardising.REGION] = standardising.WORDS * len(learning.standardised)
     if learning.admits:
         regions[admission.REGION] = admission.words_of(learning.model.admission_counters)
+    if learning.model.pairs == "auto" and (words := selection.region_words(1 + len(learning.features))):
+        regions[selection.REGION] = words
     return Cells(regions)
 
 

@@ -72,6 +72,9 @@ class State(_Part):
     skipped: dict[str, int] = {}  # valid events that are not learned, by the reason
     clock: int | None = None  # the event time by which the past is forgotten, milliseconds since 1970
     pending: list[int] = []  # event times that have not moved the clock yet
+    left_out: str = (
+        ""  # pairs of fields that take no part in scores, see schemas/model; empty where that is not decided
+    )
     view: str = ""  # digest of what all shards are known to have added to shared rows, hexadecimal
     digest: str  # of every parameter and sum, hexadecimal: equal exactly when the shards are equal
 

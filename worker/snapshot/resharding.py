@@ -18,6 +18,7 @@ from worker.errors import IncompatibleDataError
 from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER
 from worker.model.ledger import Contribution
+from worker.model.selection import REGION
 from worker.model.shared import carried
 from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Rows, Table
 from worker.snapshot.state import ShardState
@@ -50,6 +51,9 @@ def reshard(old: Sequence[ShardState], partitions: int, learning: Learning) -> l
         if not learning.model.merge:
             state.model.pair_means = origin.model.pair_means.copy()
             state.model.pair_precisions = origin.model.pair_precisions.copy()
+        if REGION in state.cells.starts:
+            start = state.cells.starts[REGION]
+            state.cells.put(origin.cells.part(start, start + state.cells.sizes[REGION]))
     return [Moved(state=state, contribution=_contribution(state, old, partitions)) for state in new]
 
 

@@ -156,6 +156,7 @@ class Sealed:
             clock=state.model.clock.time,
             pending=state.model.clock.pending,
             view=state.view(),
+            left_out=state.model.pairs.left_out(),
             digest=state.digest(),
         )
         self._rows: list[int] = []

@@ -16,6 +16,9 @@ MODELS = {
     "gaussian": {"factors": 4},
     "gaussian-squared": {"factors": 4, "loss": "squared"},
     "gaussian-linear": {"factors": 0},
+    "gaussian-one-pair": {"factors": 4, "pairs": [["f1", "bias"]]},
+    "gaussian-no-pair": {"pairs": "none"},
+    "gaussian-auto": {"factors": 4, "pairs": "auto"},
     "sgd": {"kind": "sgd"},
     "sgd-squared": {"kind": "sgd", "loss": "squared"},
     "ftrl": {"kind": "ftrl"},
@@ -277,7 +280,8 @@ def test_a_missing_field_takes_no_part(kind):
     """The same bits as in a model that does not have the field."""
     events, labels = stream(50, fields=3, missing=False)
     wider = [[event[0], [], *event[1:]] for event in events]
-    narrow, wide = learner(kind, features=2), learner(kind)
+    named = {"pairs": [["f0", "bias"]]} if kind == "gaussian-one-pair" else {}  # the same field, one further left
+    narrow, wide = learner(kind, features=2, **named), learner(kind)
     one, other = narrow.learn(batch_of(events, labels)), wide.learn(batch_of(wider, labels))
     assert one.predictions.tobytes() == other.predictions.tobytes()
     assert rows_of(narrow) == rows_of(wide)
