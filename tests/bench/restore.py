@@ -19,7 +19,7 @@ from deploy.broker import broker
 from tests.bench import keys, rig
 from tests.bench.size import Size, tell
 from worker.config import Config
-from worker.model.table import Rows
+from worker.model.rows import Rows
 from worker.snapshot.resharding import Moved
 from worker.snapshot.sealing import Writing
 from worker.snapshot.state import ShardState

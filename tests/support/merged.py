@@ -12,7 +12,7 @@ from tests.support.stage import Stage
 from tests.support.verdict import last_manifests, messages, versions
 from worker.model.gaussian import Gaussian
 from worker.model.ledger import Ledger
-from worker.model.table import FACTORS
+from worker.model.rows import FACTORS
 from worker.pipeline import Pipeline
 from worker.snapshot.assembler import Assembler, Version
 from worker.snapshot.manifest import Manifest, Peer

@@ -17,7 +17,7 @@ from worker.model.batch import SHARED, Entries
 from worker.model.explain import explain
 from worker.model.forgetting import NEVER
 from worker.model.learner import Scores
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION
 
 _BIAS: Final = "bias"
 _NINETY_PERCENT: Final = 1.6448536269514722  # standard deviations around the mean of a normal distribution

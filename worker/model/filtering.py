@@ -30,7 +30,7 @@ from worker.model.products import (
     unpack_sums,
     witness,
 )
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION
 
 # Beyond these the arithmetic of single precision would overflow: the event is scored, and not learned.
 _LARGEST_LOGIT = np.float32(1e6)

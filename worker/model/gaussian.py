@@ -35,8 +35,9 @@ from worker.model.labels import AS_DRAWN, Labelling
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution, Ledger
 from worker.model.pairs import NO_EVENTS, NO_EVIDENCE, Pairs
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT_PRECISION, Prior, Rows
 from worker.model.shared import Shared
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT_PRECISION, Prior, Rows, Table
+from worker.model.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

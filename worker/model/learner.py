@@ -11,8 +11,9 @@ from worker.model.bounds import Room
 from worker.model.forgetting import Clock
 from worker.model.ledger import Contribution
 from worker.model.pairs import Pairs
+from worker.model.rows import Rows
 from worker.model.shared import Shared
-from worker.model.table import Rows, Table
+from worker.model.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,9 @@ from worker.model.forgetting import Clock
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution
 from worker.model.pairs import Pairs
+from worker.model.rows import Rows
 from worker.model.shared import Shared
-from worker.model.table import Rows, Table
+from worker.model.table import Table
 
 # The largest score that is learned from, and the furthest that one event moves a weight: as the Gaussian has it.
 LARGEST = np.float32(1e6)

@@ -23,7 +23,7 @@ from worker.model.arithmetic import draw, mix, sigmoid
 from worker.model.batch import Entries
 from worker.model.learner import Learner
 from worker.model.pairs import Pairs
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION
 
 
 def sample(

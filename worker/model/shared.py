@@ -25,7 +25,7 @@ from worker.model.batch import SHARED
 from worker.model.forgetting import NEVER, TICKS, growth, left
 from worker.model.index import MISSING
 from worker.model.ledger import GONE, SPARE_BITS, UNIT, Contribution, Ledger
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
 
 # A row that is known as precisely as this learns on, and gets no more precise: so the sums of 500 shards that come this
 # far at once are 64-bit integers still. A weight has a standard deviation of 0.0005 by then.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from worker.errors import CorruptSnapshotError
 from worker.model.cells import Words
 from worker.model.ledger import Contribution
-from worker.model.table import Rows
+from worker.model.rows import Rows
 from worker.quality.progress import BINS, Progress
 from worker.snapshot.assembler import Version
 from worker.snapshot.records import (

@@ -11,9 +11,9 @@ from worker.model.gaussian import Gaussian, Settings
 from worker.model.labels import Labelling
 from worker.model.learner import Learner
 from worker.model.pairs import Pairs
+from worker.model.rows import Prior
 from worker.model.sgd import Sgd
 from worker.model.standardising import Standardiser
-from worker.model.table import Prior
 
 
 def learner_of(learning: Learning, cells: Cells | None = None, *, reserve: bool = True) -> Learner:

@@ -22,7 +22,7 @@ from worker.model.batch import NOWHERE
 from worker.model.cells import Words
 from worker.model.forgetting import NEVER
 from worker.model.ledger import Contribution
-from worker.model.table import COLUMNS, FACTORS, Rows
+from worker.model.rows import COLUMNS, FACTORS, Rows
 
 FORMAT = 1
 _ARROW = b"application/vnd.apache.arrow.stream"

@@ -18,9 +18,10 @@ from worker.errors import IncompatibleDataError
 from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER
 from worker.model.ledger import Contribution
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Rows
 from worker.model.selection import REGION
 from worker.model.shared import carried
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Rows, Table
+from worker.model.table import Table
 from worker.snapshot.state import ShardState
 
 

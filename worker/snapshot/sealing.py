@@ -23,7 +23,7 @@ from worker.model.batch import SHARED
 from worker.model.cells import Words
 from worker.model.index import distinct
 from worker.model.ledger import Contribution
-from worker.model.table import Rows
+from worker.model.rows import Rows
 from worker.snapshot.contents import pair_columns, progress_columns
 from worker.snapshot.manifest import Base, Input, Manifest, Peer, RecordSum, State, describe
 from worker.snapshot.records import (

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from worker.model.ledger import Contribution, Ledger
-from worker.model.table import FACTORS
+from worker.model.rows import FACTORS
 from worker.snapshot.assembler import Assembler, Version
 from worker.snapshot.manifest import Manifest, Peer
 from worker.snapshot.records import Kind, decode_contribution, decode_ledger

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from worker.model.batch import Batch, Entries
 from worker.model.explain import Shares, explain
 from worker.model.gaussian import Gaussian, Settings
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT_PRECISION, Prior
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT_PRECISION, Prior
 
 Event = list[list[tuple[int, float]]]  # by field: (key, multiplier); an empty field is missing
 

@@ -10,7 +10,7 @@ from tests.support.batches import Event, batch_of, entries_of
 from worker.model import gaussian
 from worker.model.gaussian import Gaussian, Settings
 from worker.model.pairs import Pairs
-from worker.model.table import Prior
+from worker.model.rows import Prior
 
 NEVER, ALWAYS = (10**9, 0), (0, 10**9)  # LEAST_FIELDS, FEW_OF: one by one, all at once
 

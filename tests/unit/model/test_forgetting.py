@@ -11,7 +11,7 @@ from worker.model.batch import SHARED, Batch, Entries
 from worker.model.forgetting import NEVER, TICKS, Clock, advance, growth, left
 from worker.model.gaussian import Gaussian, Settings
 from worker.model.ledger import Contribution, Ledger
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior
 
 HOUR = 3_600_000
 START = 1_735_689_600_000

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.batches import Event, batch_of, entries_of, stream
 from worker.model.forgetting import NEVER
 from worker.model.gaussian import Gaussian, Settings
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
 
 
 def settings_of(factors: int = 4, *, logistic: bool = True, noise_variance: float = 0.5) -> Settings:

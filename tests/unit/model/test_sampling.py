@@ -7,8 +7,8 @@ import pytest
 
 from worker.model.batch import Batch, Entries
 from worker.model.gaussian import Gaussian, Settings
+from worker.model.rows import Prior
 from worker.model.sampling import draw_logits, sample
-from worker.model.table import Prior
 
 SEEDS = 4_000
 

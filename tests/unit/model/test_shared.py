@@ -11,8 +11,9 @@ from worker.model.batch import SHARED
 from worker.model.bounds import least
 from worker.model.forgetting import NEVER, TICKS
 from worker.model.ledger import UNIT, Contribution, Ledger
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
 from worker.model.shared import Shared
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table
+from worker.model.table import Table
 
 WIDTH = 5
 LARGEST = 2**64 - 1

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from worker.model.arithmetic import normal
 from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER
-from worker.model.table import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows, Table, Wanted
+from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
+from worker.model.table import Table, Wanted
 
 LARGEST = 2**64 - 1
 # Keys that share their low bits collide in the index: a cluster of them is what linear probing must get right.

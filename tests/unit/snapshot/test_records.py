@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.model.forgetting import NEVER
 from worker.model.ledger import Contribution
-from worker.model.table import FACTORS, Rows
+from worker.model.rows import FACTORS, Rows
 from worker.snapshot.records import (
     FORMAT,
     Kind,

@@ -13,7 +13,7 @@ from worker.events.partition import partition
 from worker.follow.whole import Whole
 from worker.model.batch import NOWHERE
 from worker.model.learner import Scores
-from worker.model.table import WEIGHT, WEIGHT_PRECISION
+from worker.model.rows import WEIGHT, WEIGHT_PRECISION
 from worker.snapshot.assembler import Assembler
 from worker.snapshot.lineage import apply, verify
 from worker.snapshot.manifest import Peer
