@@ -35,7 +35,7 @@ INCLUDES = {
     "delta_to_full_at.*": "the same after so many events",
     "*_eps": "one worker, by its own log, from its first batch to its last",
 }
-_EVENTS = 1_000_000
+_EVENTS = 3_000_000
 _ROWS = 1_000_000
 _SECONDS_OF_TRAFFIC = (10_000, 100_000, 400_000)  # events
 _NEVER = "commit = { interval_seconds = 86400, max_events = 1000000000 }"

@@ -15,7 +15,7 @@ from worker.config import Config
 from worker.errors import ConfigurationError
 from worker.simulate import Planted, simulate
 
-EVENTS = 2_000_000
+EVENTS = 8_000_000  # a dozen commits of a worker, so that its start and its end do not count
 _JSON = "JSON of 180 bytes, 5 fields, K = 16, merging, a commit every second; "
 INCLUDES = {
     "consume_only_eps": "a bare `consume()` loop with a worker's settings, on the same topic",

@@ -21,7 +21,7 @@ INCLUDES = {f"{name}.*": peer.includes for name, peer in PEERS.items()} | {
     "*.headrace_times": "the worker's rate over the peer's: median of the rounds' ratios",
 }
 FIELDS = ["user", "item", "hour", "device", "slot"]
-_EVENTS = 600_000  # in the topic
+_EVENTS = 5_000_000  # in the topic: some commits of a worker; a peer reads fewer
 _PATH = Path("build/bench/planted.jsonl")
 _BATCH = 10_000
 
