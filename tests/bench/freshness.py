@@ -28,7 +28,7 @@ INCLUDES = {
     "events_per_second": "sent: half of `maximal_eps`, what the same worker learns of a backlog beforehand",
     "lag_events": "sent and not yet served at its end: some seconds' worth means that the worker fell behind",
 }
-_EVENTS = 1_000_000
+_EVENTS = 4_000_000
 _SECONDS = 25.0
 _OPENING_SECONDS = 5.0
 _OPENING_EVENTS = 10_000
