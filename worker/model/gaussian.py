@@ -115,11 +115,11 @@ class Gaussian:
         parts = [Scores(predictions=_NO_NUMBERS, variances=_NO_NUMBERS)]
         with self.pairs.learning():
             for events, first_new in self.room.portions(batch, rows):
-                part = batch[events]
                 if self.shared is not None:
                     self._recall(self.shared, first_new)
                     if self.clock.runs:
-                        of_part = slice(part.entries.starts[0], part.entries.starts[-1])
+                        starts, fields = batch.entries.starts, batch.entries.fields
+                        of_part = slice(starts[events.start * fields], starts[events.stop * fields])
                         self._freshen(self.shared, keys[of_part], rows[of_part])
                 parameters, seen = self.table.parameters, self.table.seen
                 for piece in self.pairs.pieces(events):

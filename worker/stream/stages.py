@@ -103,7 +103,8 @@ class Stages:
         try:
             return work()
         finally:
-            self._let_go(owned)
+            with self._moved:
+                self._let_go(owned)
 
     def await_room(self, seconds: float) -> bool:
         """Wait until more records may be handed over, no longer than that; tells whether they may.
@@ -138,7 +139,7 @@ class Stages:
                 self._learn(batch)
             except BaseException as error:  # noqa: BLE001 - the loop raises it
                 self._failure = error
-            finally:
+            with self._moved:
                 self._waiting -= batch.events
                 self._finished += 1
                 batch.owned.done_with += 1
@@ -171,6 +172,6 @@ class Stages:
         )  # fmt: skip
 
     def _let_go(self, owned: Owned) -> None:
-        with self._moved:
-            self._busy.remove(owned)
-            self._moved.notify_all()
+        """Let others have a shard again. The caller holds the lock."""
+        self._busy.remove(owned)
+        self._moved.notify_all()
