@@ -84,8 +84,7 @@ def _spare_collector() -> None:
     """Have Python look for unreachable cycles of objects more rarely.
 
     By default it looks after every 700 objects more than before, and a poll makes ten thousand messages, none of them
-    part of a cycle: that takes a fifth of the time of reading them. What is there by now stays, and is not looked at
-    again.
+    part of a cycle: that shows in the time of reading them. What is there by now stays, and is not looked at again.
     """
     gc.collect()
     gc.freeze()

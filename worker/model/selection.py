@@ -5,9 +5,9 @@ What a pair with the share c of the logit has saved of the loss is, to second or
 
     z = sum (-g c + h c^2) / sqrt(sum h c^2)
 
-is about standard normal: the score test of whether the pair should weigh more than nothing. On planted streams of 40
-fields, with the pairs still being learned, z of the pairs that were noise had a median of -0.1 to -0.2, and 95 % of
-them were below 1.7. A pair that matters, however little of it is learned yet, has a z that grows with every event.
+is about standard normal, or a little below while the pairs are still being learned: the score test of whether the pair
+should weigh more than nothing. A pair that matters, however little of it is learned yet, has a z that grows with every
+event.
 
 Evidence comes from a sample of the events, which are learned with all pairs. Every `EVERY` events of the shard it is
 decided, by the count of events alone, so that replays and restarts decide the same:
