@@ -59,22 +59,25 @@ class Base(_Part):
     peers: dict[int, Peer] = {}  # folded before that version: what the ledger in it knows of the others
 
 
-class State(_Part):
+class Counts(_Part):
+    """What has happened to a shard since the beginning."""
+
+    events: int  # learned
+    unstable: int  # events scored and not learned
+    evicted: int = 0  # rows that had to go because the model is bounded
+    admitted: int = 0  # rows of values that were held back at first
+    held_back: int = 0  # how often a value stood for a rare one
+    rejected: dict[str, int]  # bad records, by the reason
+    skipped: dict[str, int] = {}  # valid events that are not learned, by the reason
+
+
+class State(Counts):
     """What the shard holds after the version."""
 
     rows: int
-    events: int
-    unstable: int
-    evicted: int = 0  # rows that had to go, since the beginning, because the model is bounded
-    admitted: int = 0  # rows of values that were held back at first, since the beginning
-    held_back: int = 0  # how often a value stood for a rare one, since the beginning
-    rejected: dict[str, int]
-    skipped: dict[str, int] = {}  # valid events that are not learned, by the reason
     clock: int | None = None  # the event time by which the past is forgotten, milliseconds since 1970
     pending: list[int] = []  # event times that have not moved the clock yet
-    left_out: str = (
-        ""  # pairs of fields that take no part in scores, see schemas/model; empty where that is not decided
-    )
+    left_out: str = ""  # pairs of fields that take no part in scores (see schemas/model); empty where all do
     view: str = ""  # digest of what all shards are known to have added to shared rows, hexadecimal
     digest: str  # of every parameter and sum, hexadecimal: equal exactly when the shards are equal
 

@@ -140,19 +140,11 @@ class Sealed:
         self._evicted = state.model.table.dropped()
         self._pairs = pair_columns(state) if self._contribution is None and len(state.model.pair_means) else None
         self.progress = state.progress.copy()
-        self.rejected, self.skipped = state.rejected.copy(), state.skipped.copy()
         self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)
         self._watermark, self._peers = state.watermark, dict(sorted(state.peers.items()))
-        admission = state.model.room.admission
         self.told = State(
+            **dict(state.counts()),
             rows=len(state.model.table),
-            events=state.progress.events,
-            unstable=state.model.unstable,
-            evicted=state.model.room.evicted,
-            admitted=admission.admitted if admission is not None else 0,
-            held_back=admission.held_back if admission is not None else 0,
-            rejected=dict(sorted(state.rejected.items())),
-            skipped={str(why): count for why, count in sorted(state.skipped.items())},
             clock=state.model.clock.time,
             pending=state.model.clock.pending,
             view=state.view(),

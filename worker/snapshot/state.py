@@ -14,7 +14,7 @@ from worker.model.standardising import Standardiser
 from worker.model.window import Window
 from worker.quality.progress import Progress
 from worker.snapshot.kinds import cells_of, learner_of, standardiser_of
-from worker.snapshot.manifest import Base, Peer
+from worker.snapshot.manifest import Base, Counts, Peer
 
 
 class Skipped(StrEnum):
@@ -81,6 +81,19 @@ class ShardState:
         standardiser = standardiser_of(learning, cells)
         window = Window(cells) if learning.events.id is not None else None
         return cls(shard=shard, model=model, progress=progress, cells=cells, standardiser=standardiser, window=window)
+
+    def counts(self) -> Counts:
+        """Copy what has happened to the shard so far."""
+        room = self.model.room
+        return Counts(
+            events=self.progress.events,
+            unstable=self.model.unstable,
+            evicted=room.evicted,
+            admitted=room.admission.admitted if room.admission is not None else 0,
+            held_back=room.admission.held_back if room.admission is not None else 0,
+            rejected=dict(sorted(self.rejected.items())),
+            skipped={str(why): count for why, count in sorted(self.skipped.items())},
+        )
 
     def view(self) -> str:
         """Digest what all shards are known to have added to shared rows: 16 hexadecimal digits, empty if none share."""

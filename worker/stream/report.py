@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from worker.observe.metrics import WorkerMetrics
 from worker.quality.progress import EVENTS, LABEL, LOSS, PREDICTION, WEIGHT
-from worker.snapshot.manifest import Manifest
+from worker.snapshot.manifest import Counts, Manifest
 from worker.snapshot.records import Kind
 from worker.snapshot.sealing import Folded
 from worker.snapshot.state import ShardState
@@ -27,19 +27,13 @@ class Report:
         self.metrics = metrics
         self._topic = topic
         self._consumer = consumer
-        self._told: dict[int, tuple[NDArray[np.float64], Counter[str], Counter[str], int, int]] = {}
-        self._admission: dict[int, tuple[int, int]] = {}  # rows admitted, values held back
+        self._told: dict[int, tuple[NDArray[np.float64], Counts]] = {}  # by shard: progressive sums, and the rest
         self._peers: set[int] = set()  # of whom it is told how far one is behind them
 
     def began(self, state: ShardState, seconds: float) -> None:
         """Note where a shard stands that another worker, or an earlier life, has brought so far."""
         self.metrics.restore_seconds.observe(seconds)
-        self._told[state.shard] = (
-            state.progress.sums.copy(), state.rejected.copy(), state.skipped.copy(), state.model.unstable,
-            state.model.room.evicted,
-        )  # fmt: skip
-        admission = state.model.room.admission
-        self._admission[state.shard] = (admission.admitted, admission.held_back) if admission is not None else (0, 0)
+        self._told[state.shard] = state.progress.sums.copy(), state.counts()
         self._gauges(state)
 
     def stood_still(self, seconds: float) -> None:
@@ -52,30 +46,26 @@ class Report:
         self.metrics.commit_seconds.observe(seconds)
         for version, manifest in zip(versions, manifests, strict=True):
             sealed, state, shard = version.sealed, version.owned.state, str(manifest.shard)
-            sums, rejected, skipped, unstable, evicted = self._told[manifest.shard]
-            more = sealed.progress.sums - sums
+            sums, before = self._told[manifest.shard]
+            self._told[manifest.shard] = sealed.progress.sums, manifest.state
+            more, now = sealed.progress.sums - sums, manifest.state
             self.metrics.events.labels(shard).inc(more[EVENTS])
             self.metrics.progressive_loss_count.labels(shard).inc(more[EVENTS])
             self.metrics.weight_sum.labels(shard).inc(more[WEIGHT])
             self.metrics.progressive_loss_sum.labels(shard).inc(max(0.0, more[LOSS]))
             self.metrics.label_sum.labels(shard).inc(max(0.0, more[LABEL]))
             self.metrics.score_sum.labels(shard).inc(max(0.0, more[PREDICTION]))
-            self.metrics.unstable.labels(shard).inc(manifest.state.unstable - unstable)
-            self.metrics.evicted_rows.labels(shard).inc(manifest.state.evicted - evicted)
-            admitted, held_back = self._admission[manifest.shard]
-            self.metrics.admitted_rows.labels(shard).inc(manifest.state.admitted - admitted)
-            self.metrics.held_back.labels(shard).inc(manifest.state.held_back - held_back)
-            self._admission[manifest.shard] = manifest.state.admitted, manifest.state.held_back
-            for reason, count in (sealed.rejected - rejected).items():
+            self.metrics.unstable.labels(shard).inc(now.unstable - before.unstable)
+            self.metrics.evicted_rows.labels(shard).inc(now.evicted - before.evicted)
+            self.metrics.admitted_rows.labels(shard).inc(now.admitted - before.admitted)
+            self.metrics.held_back.labels(shard).inc(now.held_back - before.held_back)
+            for reason, count in (Counter(now.rejected) - Counter(before.rejected)).items():
                 self.metrics.rejected.labels(shard, reason).inc(count)
-            for reason, count in (sealed.skipped - skipped).items():
-                self.metrics.skipped.labels(shard, str(reason)).inc(count)
+            for reason, count in (Counter(now.skipped) - Counter(before.skipped)).items():
+                self.metrics.skipped.labels(shard, reason).inc(count)
             for part in manifest.records:
                 self.metrics.snapshot_bytes.labels(shard, part.kind).inc(part.bytes)
                 self.metrics.snapshot_rows.labels(shard, part.kind).inc(part.rows)
-            self._told[manifest.shard] = (
-                sealed.progress.sums, sealed.rejected, sealed.skipped, manifest.state.unstable, manifest.state.evicted
-            )  # fmt: skip
             if version.owned.given_up:
                 continue  # another worker tells of it now
             self.metrics.snapshot_version.labels(shard).set(manifest.version)
