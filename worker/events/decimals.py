@@ -11,7 +11,8 @@ W. D. Clinger, How to read floating point numbers accurately, 1990. D. Lemire, N
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.events.words import decimal, first, leaf, no_digits, word
+from worker.events.words import decimal, first, no_digits, word
+from worker.model.compiling import leaf
 
 UNKNOWN = -1  # the place after what is no number
 

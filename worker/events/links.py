@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from worker.events.skip import CLOSE_OBJECT, COLON, COMMA, OPEN_OBJECT, QUOTE, UNKNOWN, after_space
 from worker.events.strings import string_end
-from worker.events.words import leaf, same
+from worker.events.words import same
+from worker.model.compiling import leaf
 
 SLOTS = 512  # of links that are remembered, a power of two
 _PROBES = 16

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from worker.errors import IncompatibleDataError
 from worker.events.arrays import present, spread, texts, whole
-from worker.events.words import leaf
+from worker.model.compiling import leaf
 
 Partitioner = Literal["murmur2", "crc32"]
 

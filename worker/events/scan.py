@@ -29,7 +29,8 @@ from worker.events.skip import (
     after_value,
 )
 from worker.events.strings import string_end
-from worker.events.words import hot, leaf, same
+from worker.events.words import same
+from worker.model.compiling import hot, leaf
 
 CATEGORY, LIST, LABEL, NUMBER, INTEGER = range(5)  # kinds of columns
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from worker.events.decimals import number
 from worker.events.strings import string_end
-from worker.events.words import leaf, word
+from worker.events.words import word
+from worker.model.compiling import leaf
 
 UNKNOWN = -1
 

@@ -6,7 +6,8 @@ A string is what RFC 8259 allows, in UTF-8 (Unicode 15, table 3-7), and no half 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.events.words import first, hot, leaf, stops, word
+from worker.events.words import first, stops, word
+from worker.model.compiling import hot, leaf
 
 UNKNOWN = -1  # the end of what is no string
 

@@ -6,11 +6,10 @@ Bit tricks: https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord. Whe
 for at once, borrows may mark bytes above the first that is found, never below it: only the lowest mark counts.
 """
 
-from typing import TypeVar, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from worker.model.compiling import hot
 
 PADDING = b" " * 16  # what reads ahead reads this much at most
 
@@ -30,23 +29,6 @@ _LAST = np.uint64(56)
 _EACH_PAIR, _EACH_FOUR = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
 _TENS, _HUNDREDS, _MYRIADS = np.uint64(10), np.uint64(100), np.uint64(10_000)
 _HALF = np.uint64(0x00000000FFFFFFFF)
-
-
-_Kernel = TypeVar("_Kernel")
-
-
-def leaf(function: _Kernel) -> _Kernel:
-    """Compile a kernel that is called by others and makes no array.
-
-    It counts no references to the arrays that it is handed, for its caller holds them; counting takes longer than most
-    of what is done here.
-    """
-    return cast("_Kernel", njit(cache=True, nogil=True, _nrt=False)(function))
-
-
-def hot(function: _Kernel) -> _Kernel:
-    """Compile a kernel like `leaf`, into its callers: a call takes longer than what it does."""
-    return cast("_Kernel", njit(cache=True, nogil=True, _nrt=False, inline="always")(function))
 
 
 @hot

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
+from worker.model.compiling import leaf
 
 CELL_BYTES = 8 + 1 + 4  # of a word: itself, whether it was written, and its place among those that were
 
@@ -114,7 +115,7 @@ def arrays(
     return memory.words, memory.written, memory.places, memory.counts, memory.digest
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def mark(place, words, written, places, counts, digest) -> None:
     """Note that a word is about to be set; whoever sets one without does not tell readers of it."""
     if not written[place]:
@@ -124,7 +125,7 @@ def mark(place, words, written, places, counts, digest) -> None:
         digest[0] -= hash_word(place, words[place])
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def write(place, value, words, written, places, counts, digest) -> None:
     """Set one word."""
     mark(place, words, written, places, counts, digest)
@@ -141,12 +142,12 @@ def _put(at, values, words, written, places, counts, digest):
 def _settle(words, written, places, counts, digest):
     for i in range(counts[0]):
         place = places[i]
-        digest[0] += hash_word(np.int64(place), words[place])
+        digest[0] += hash_word(int(place), words[place])
         written[place] = False
     counts[0] = 0
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def hash_word(place: int, word: np.uint64) -> np.uint64:
     """Give what a word adds to the digest."""
     return mix(mix(np.uint64(place) + np.uint64(1)) ^ word) if word else np.uint64(0)

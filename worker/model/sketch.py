@@ -17,11 +17,11 @@ Words of the region: counts since the last halving, then two that its user has, 
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.arithmetic import mix
-from worker.model.cells import hash_word, write
+from worker.model.cells import write
+from worker.model.compiling import hot, leaf
 from worker.model.prefetch import prefetch
 
 DEPTH = 3  # d
@@ -50,24 +50,24 @@ def width_in(words: int) -> int:
     return (words - COUNTERS) * _IN_A_WORD // DEPTH
 
 
-@njit(cache=True, nogil=True, inline="always")
+@hot
 def _hash(key):
     return mix(key ^ _OF_COUNTS)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@hot
 def _counter(hash_, row, width):
     """Give a value's counter in a row: the halves of its hash make all (Kirsch and Mitzenmacher, 2006)."""
     spot = ((hash_ & _LOW_32) + np.uint64(row) * (hash_ >> _S32)) & _LOW_32
     return np.int64(row * width) + np.int64((spot * np.uint64(width)) >> _S32)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@hot
 def _shift(counter):
     return np.uint64(8 * (counter % _IN_A_WORD))
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def seen(key: np.uint64, start: int, width: int, words: NDArray[np.uint64]) -> int:
     """Tell how often a value was seen, at most; `start` is where the region begins."""
     hash_, least = _hash(key), np.int64(LARGEST)
@@ -78,40 +78,34 @@ def seen(key: np.uint64, start: int, width: int, words: NDArray[np.uint64]) -> i
     return int(least)
 
 
-@njit(cache=True, nogil=True)
-def count(key, start, width, words, written, places, counts, digest) -> int:
-    """Count a value once more; gives how often it was seen, this time included. The last five are of `cells.arrays`.
+@leaf
+def add(place, more, words, written, places, counts, digest) -> None:
+    """Add to a word."""
+    write(place, words[place] + np.uint64(more), words, written, places, counts, digest)
 
-    The words are set here as `cells.write` sets them: to call it would count references to its arrays, which takes
-    seven times as long.
-    """
+
+@leaf
+def count(key, start, width, words, written, places, counts, digest) -> int:
+    """Count a value once more; gives how often it was seen, this time included. The last five are of `cells.arrays`."""
     now = min(seen(key, start, width, words) + 1, LARGEST)
-    since, hash_ = words[start + SINCE] + _S1, _hash(key)
-    for row in range(DEPTH + 1):
-        if row < DEPTH:
-            counter = _counter(hash_, row, width)
-            place, shift = start + COUNTERS + counter // _IN_A_WORD, _shift(counter)
-            if np.int64((words[place] >> shift) & _BYTE) >= now:
-                continue
+    hash_ = _hash(key)
+    for row in range(DEPTH):
+        counter = _counter(hash_, row, width)
+        place, shift = start + COUNTERS + counter // _IN_A_WORD, _shift(counter)
+        if np.int64((words[place] >> shift) & _BYTE) < now:
             word = (words[place] & ~(_BYTE << shift)) | (np.uint64(now) << shift)
-        else:
-            place, word = np.int64(start + SINCE), since
-        if not written[place]:
-            written[place] = True
-            places[counts[0]] = place
-            counts[0] += 1
-            digest[0] -= hash_word(place, words[place])
-        words[place] = word
+            write(place, word, words, written, places, counts, digest)
+    add(start + SINCE, 1, words, written, places, counts, digest)
     return int(now)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@hot
 def is_due(start, width, words) -> bool:
     """Tell whether all counters are to be halved, before anything more is counted."""
     return bool(np.int64(words[start + SINCE]) * _AGED_AFTER >= width)
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def halve(start, width, words, written, places, counts, digest) -> None:
     """Halve all counters."""
     for place in range(start + COUNTERS, start + COUNTERS + DEPTH * width // _IN_A_WORD):
@@ -120,7 +114,7 @@ def halve(start, width, words, written, places, counts, digest) -> None:
     write(start + SINCE, np.uint64(0), words, written, places, counts, digest)
 
 
-@njit(cache=True, nogil=True)
+@leaf
 def forget(key, start, width, words, written, places, counts, digest) -> None:
     """Begin to count a value anew: set one of its least counters to 0.
 
@@ -135,13 +129,7 @@ def forget(key, start, width, words, written, places, counts, digest) -> None:
             break
 
 
-@njit(cache=True, nogil=True)
-def add(place, more, words, written, places, counts, digest) -> None:
-    """Add to a word."""
-    write(place, words[place] + np.uint64(more), words, written, places, counts, digest)
-
-
-@njit(cache=True, nogil=True, inline="always")
+@hot
 def expect_counters(key, start, width, words_at) -> None:
     """Have the counters of a value fetched that will be counted soon; `words_at` is where the words of cells are."""
     hash_ = _hash(key)
