@@ -5,8 +5,9 @@ others have just sealed, and nobody learns on before. All of it goes through the
 worker folds in what it has read by the time of its commit: there shards are further behind one another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,16 +15,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tests.bench.ceilings import NOW
+from tests.support.lineage import writing_of
 from worker.config import Learning
 from worker.events.partition import partition_of
 from worker.pipeline import Pipeline
 from worker.quality.progress import LOSS, WEIGHT
 from worker.snapshot.assembler import Assembler
-from worker.snapshot.sealing import Folding, Sealed, Writing
+from worker.snapshot.sealing import Folding, Sealed
 from worker.snapshot.state import ShardState
 from worker.stream.contributions import folding_of
 
-_NOW = 2_000_000_000_000  # record timestamps after every event: none is from the future
 _THREADS = 2  # between two merges shards have nothing to do with one another: threads change no bit
 
 
@@ -36,36 +38,47 @@ class Stream:
 
 
 class Shard:
-    """A shard that is learned, and sealed version by version."""
+    """A shard that is learned, and sealed version by version.
 
-    def __init__(self, shard: int, learning: Learning) -> None:
+    Args:
+        shard: its number.
+        learning: how it is learned.
+        stage: entered around each of "prepare", "learn", "seal", "write" and "read", by that name.
+    """
+
+    def __init__(
+        self,
+        shard: int,
+        learning: Learning,
+        stage: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> None:
         self.state = ShardState.fresh(shard, learning)
+        self._stage = stage
         self._pipeline = Pipeline(learning)
         self._factors = learning.model.factors
-        self._writing = Writing(
-            learning=learning,
-            group="bench",
-            record_limit_bytes=1_048_588,
-            keep_bases=2,
-            base_part_bytes=33_554_432,
-            base_after_bytes=33_554_432,
-        )
+        self._writing = writing_of(learning)
         self._assembler = Assembler(learning.model.name, shard)
         self._offset = 0
 
     def learn(self, values: list[bytes]) -> None:
         """Learn events, after those before."""
-        self._pipeline.learn(self.state, values, np.full(len(values), _NOW), self.state.next_offset + len(values))
+        with self._stage("prepare"):
+            prepared = self._pipeline.prepare(values, np.full(len(values), NOW))
+        with self._stage("learn"):
+            self._pipeline.take(self.state, prepared, self.state.next_offset + len(values))
 
     def commit(self, foldings: Sequence[Folding] = ()) -> Folding:
         """Seal what was learned and fold in what others have sealed; gives what they have to fold in of this one."""
-        sealed = Sealed(self.state, self._writing, foldings)
-        records = [*sealed.data, sealed.close(self._offset if sealed.needs_offset else None, 0)]
-        sealed.settle()
-        fed = [self._assembler.feed(record, offset) for offset, record in enumerate(records, self._offset)]
-        self._offset += len(records)
-        (version,) = [version for version in fed if version is not None]
-        return folding_of(version, self._factors)
+        with self._stage("seal"):
+            sealed = Sealed(self.state, self._writing, foldings)
+        with self._stage("write"):
+            records = [*sealed.data, sealed.close(self._offset if sealed.needs_offset else None, 0)]
+            sealed.settle()
+        with self._stage("read"):
+            fed = [self._assembler.feed(record, offset) for offset, record in enumerate(records, self._offset)]
+            self._offset += len(records)
+            (version,) = [version for version in fed if version is not None]
+            return folding_of(version, self._factors)
 
 
 def log_loss(stream: Stream, learning: Learning, shards: int, *, every: int | None, start: int = 0) -> float:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel
 
+from tests.support.lineage import writing_of
 from worker.config import Learning
 from worker.events.hashing import key_of
 from worker.model.arithmetic import mix
@@ -20,7 +21,7 @@ from worker.model.batch import SHARED
 from worker.pipeline import Pipeline
 from worker.snapshot.manifest import Manifest, Peer
 from worker.snapshot.records import Kind, Record, decode_ledger, encode_keys
-from worker.snapshot.sealing import Folding, Sealed, Writing
+from worker.snapshot.sealing import Folding, Sealed
 from worker.snapshot.state import ShardState
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -36,20 +37,13 @@ EVENT = b'{"user": "u1", "item": "i%d", "label": 1, "time": 1735689600000, "pric
 def versions(count: int, learning: Learning = LEARNING) -> list[list[Record]]:
     """Learn a little and publish it, version after version, as a worker does."""
     state, pipeline = ShardState.fresh(3, learning), Pipeline(learning)
-    writing = Writing(
-        learning=learning,
-        group="headrace",
-        record_limit_bytes=1_048_588,
-        keep_bases=2,
-        base_part_bytes=65_536,
-        base_after_bytes=1_048_576,
-    )
+    writing = writing_of(learning, base_part_bytes=65_536)
     other = ShardState.fresh(4, learning)
     pipeline.learn(other, [EVENT % 7], np.array([NOW]), 1)
     contribution = other.model.boundary()[1]
     published = []
     for number in range(count):
-        state.bytes_since_base = 10_000_000 if number else 0  # so that every version but the first carries a base
+        state.bytes_since_base = 100_000_000 if number else 0  # so that every version but the first carries a base
         pipeline.learn(state, [EVENT % number, b"not JSON"], np.array([NOW, NOW]), 2 * number + 2)
         foldings = []
         if contribution is not None:  # as if the other shard published the same with each of its versions
@@ -248,13 +242,6 @@ def test_without_factors_there_is_no_column_of_them() -> None:
     learning = LEARNING.model_copy(update={"model": LEARNING.model.model_copy(update={"factors": 0})})
     state = ShardState.fresh(0, learning)
     Pipeline(learning).learn(state, [EVENT % 1], np.array([NOW]), 1)
-    writing = Writing(
-        learning=learning,
-        group="headrace",
-        record_limit_bytes=1_048_588,
-        keep_bases=2,
-        base_part_bytes=65_536,
-        base_after_bytes=1_048_576,
-    )
+    writing = writing_of(learning, base_part_bytes=65_536)
     data = next(record for record in Sealed(state, writing).data if record.kind is Kind.ROWS)
     assert "factors" not in pa.ipc.open_stream(data.value).read_all().column_names

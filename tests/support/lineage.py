@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import orjson
 
-from worker.config import Learning
+from worker.config import Config, Learning
 from worker.model.ledger import Contribution
 from worker.pipeline import Pipeline
 from worker.snapshot.assembler import Assembler, Version
@@ -40,6 +40,11 @@ def events(n: int, seed: int, *, users: int = 300, items: int = 100, start: int 
     ]
 
 
+def writing_of(learning: Learning, **changes: Any) -> Writing:
+    """How versions are written: as by default, unless told otherwise."""
+    return replace(Writing.of(Config.model_validate(learning.model_dump()), 1_048_588), **changes)
+
+
 @dataclass
 class Writer:
     """One shard being learned, and the partition of the model topic that it writes."""
@@ -69,8 +74,8 @@ class Writer:
     def seal(self, foldings: Sequence[Folding] = (), carried: Contribution | None = None) -> Sealed:
         return Sealed(
             self.state,
-            Writing(
-                learning=self.learning,
+            writing_of(
+                self.learning,
                 group=self.group,
                 record_limit_bytes=self.record_limit_bytes,
                 keep_bases=self.keep_bases,

@@ -49,14 +49,7 @@ class Replays:
         records = messages(stage, stage.config.events.topic, shard)
         offsets = [record.offset() for record in records]
         state, pipeline = ShardState.fresh(shard, learning), Pipeline(learning)
-        writing = Writing(
-            learning=learning,
-            group=stage.config.kafka.group,
-            record_limit_bytes=1_048_588,
-            keep_bases=1,
-            base_part_bytes=stage.config.snapshots.base_part_bytes,
-            base_after_bytes=stage.config.snapshots.base_after_bytes,
-        )
+        writing = Writing.of(stage.config, 1_048_588)
         for manifest in self.manifests(shard):
             stop = manifest.input.next_offset
             some = records[bisect_left(offsets, state.next_offset) : bisect_left(offsets, stop)]
