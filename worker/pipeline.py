@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.config import Learning
 from worker.events.decode import Decoded, Decoder, Rejected
 from worker.events.features import Features
 from worker.events.intake import Intake, Offered, Source
 from worker.events.packed import PackedDecoder
+from worker.learning import Learning
 from worker.model.batch import Batch
 from worker.snapshot.kinds import labelling_of
 from worker.snapshot.state import ShardState, Skipped

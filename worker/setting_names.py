@@ -6,7 +6,8 @@ from typing import Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from worker.config import Config, Feature
+from worker.config import Config
+from worker.learning import Feature
 
 PREFIX: Final = "HEADRACE_"
 PASSTHROUGH: Final = ("client", "consumer", "producer")  # the tables of [kafka] that are librdkafka's

@@ -7,11 +7,11 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.config import Events, Feature, Learning, Model
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.pack import write
 from worker.events.partition import partition_of
+from worker.learning import Events, Feature, Learning, Model
 from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
 from worker.model.index import distinct

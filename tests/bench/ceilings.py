@@ -11,11 +11,11 @@ import pyarrow.json as pj
 from deploy.broker import broker
 from tests.bench import rig
 from tests.bench.size import Size, medians, ratio, rounds
-from worker.config import Feature, Learning
 from worker.events.columns import columns_of
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.scanned import Scanner, join
+from worker.learning import Feature, Learning
 from worker.model.batch import Batch
 from worker.pipeline import Pipeline
 from worker.simulate import Planted, simulate

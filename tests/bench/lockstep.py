@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tests.bench.ceilings import NOW
 from tests.support.lineage import writing_of
-from worker.config import Learning
 from worker.events.partition import partition_of
+from worker.learning import Learning
 from worker.pipeline import Pipeline
 from worker.quality.progress import LOSS, WEIGHT
 from worker.snapshot.assembler import Assembler

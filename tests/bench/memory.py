@@ -19,7 +19,7 @@ from tests.bench import keys
 from tests.bench.ceilings import LEARNING
 from tests.bench.size import Size
 from tests.support.lineage import Writer
-from worker.config import Learning
+from worker.learning import Learning
 from worker.model.batch import NOWHERE, Batch, Entries
 from worker.snapshot.state import ShardState
 

@@ -22,7 +22,7 @@ from tests.bench.peers import missing
 from tests.bench.peers.installed import Environment
 from tests.bench.peers.known import PEERS, Peer
 from tests.bench.size import Size, tell
-from worker.config import Feature, Learning, Model
+from worker.learning import Feature, Learning, Model
 from worker.pipeline import Pipeline
 from worker.simulate import Planted
 from worker.simulate.encoding import encode

@@ -13,8 +13,8 @@ from deploy.broker import Broker
 from tests.bench import rig
 from tests.bench.ceilings import NOW, alone
 from tests.bench.size import Size, medians, ratio, rounds, skipped
-from worker.config import Feature, Learning, Model
 from worker.errors import ConfigurationError
+from worker.learning import Feature, Learning, Model
 from worker.pipeline import Pipeline
 from worker.snapshot.state import ShardState
 from worker.stream.sending import Sender

@@ -13,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
 
 from worker.cli import headrace
-from worker.config import Feature
+from worker.learning import Feature
 from worker.observe.metrics import FollowerMetrics, WorkerMetrics, new_registry
 from worker.setting_names import PASSTHROUGH, sections
 

@@ -14,8 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from tests.support.lineage import writing_of
-from worker.config import Learning
 from worker.events.hashing import key_of
+from worker.learning import Learning
 from worker.model.arithmetic import mix
 from worker.model.batch import SHARED
 from worker.pipeline import Pipeline

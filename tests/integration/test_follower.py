@@ -17,11 +17,12 @@ from confluent_kafka.admin import NewTopic
 from tests.support.lineage import Writer, events, learning_of
 from tests.support.patience import SECONDS, await_
 from tests.support.publisher import Damage, Publisher, at, flipped, lost, of_format
-from worker.config import Kafka, Learning
+from worker.config import Kafka
 from worker.errors import IncompatibleDataError, RejectedEventError
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.follow import Follower
+from worker.learning import Learning
 from worker.model.learner import Scores
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Kind

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tests.support.lineage import NOW
-from worker.config import Learning
+from worker.learning import Learning
 from worker.pipeline import Pipeline
 from worker.snapshot.state import ShardState
 

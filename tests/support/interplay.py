@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from worker.config import Learning
+from worker.learning import Learning
 from worker.model.batch import SHARED, Batch, Entries
 
 FIELDS = 13  # the bias among them

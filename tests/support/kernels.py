@@ -9,13 +9,13 @@ from numba.core.dispatcher import Dispatcher
 
 from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
 from worker import warm
-from worker.config import Feature, Learning
 from worker.events.columns import columns_of
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition_of
 from worker.events.scanned import Scanner, join
 from worker.follow.whole import Whole
+from worker.learning import Feature, Learning
 from worker.model.batch import Entries
 from worker.snapshot.lineage import advance, apply, verify
 from worker.snapshot.records import Kind, decode_keys

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import orjson
 
-from worker.config import Config, Learning
+from worker.config import Config
+from worker.learning import Learning
 from worker.model.ledger import Contribution
 from worker.pipeline import Pipeline
 from worker.snapshot.assembler import Assembler, Version

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from worker.commands.rendering import as_toml, example
-from worker.config import ONLY_OF, Learning, Model
 from worker.errors import ConfigurationError
+from worker.learning import ONLY_OF, Learning, Model
 from worker.settings import load, read
 
 USER = {"HEADRACE_FEATURES__USER__KIND": "categorical"}

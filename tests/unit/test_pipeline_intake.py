@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from tests.support.lineage import NOW, Writer, versions
-from worker.config import Learning
 from worker.events.intake import Source
 from worker.events.pack import pack
 from worker.events.rejects import Reason
+from worker.learning import Learning
 from worker.pipeline import Pipeline
 from worker.quality.progress import EVENTS, LABEL, LOSS, WEIGHT
 from worker.snapshot.lineage import advance, apply, verify

@@ -6,9 +6,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from worker.config import Learning
 from worker.errors import ConfigurationError
 from worker.events.rejects import Reason, RejectError
+from worker.learning import Learning
 
 _JSON_TYPES = {str: "string", int: "integer", float: "float", bool: "boolean", list: "list", dict: "object"}
 

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.config import Learning
 from worker.events.columns import columns_of, read_of
 from worker.events.parse import Parser
 from worker.events.rejects import Reason, Rejected
 from worker.events.rules import Rules
+from worker.learning import Learning
 
 __all__ = ["Decoded", "Decoder", "Reason", "Rejected"]
 

@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.config import Feature, Learning
 from worker.errors import IncompatibleDataError
 from worker.events.arrays import floats, integers, lists, present, spread, texts, whole
 from worker.events.assemble import cross, distinct, interleave, routes, starts_of
 from worker.events.hashing import hash_integers, hash_texts, key_of, rare_key_of, seed_of
 from worker.events.numeric import bucketed, scaled, transformed
 from worker.events.partition import hashes_of
+from worker.learning import Feature, Learning
 from worker.model.admission import Thresholds
 from worker.model.batch import SHARED, Entries
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from worker.config import Learning
 from worker.events.arrays import present, whole
 from worker.events.decode import Decoded
 from worker.events.features import hash_categories
 from worker.events.hashing import seed_of
+from worker.learning import Learning
 from worker.model.arithmetic import mix
 from worker.model.batch import Batch
 from worker.model.window import NO_ID

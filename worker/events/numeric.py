@@ -4,8 +4,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from worker.config import Feature
 from worker.events.arrays import frozen
+from worker.learning import Feature
 from worker.model.arithmetic import log
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.config import Learning
 from worker.errors import IncompatibleDataError
 from worker.events.columns import columns_of, read_of
 from worker.events.decode import Decoded
@@ -16,6 +15,7 @@ from worker.events.pack import rows_of
 from worker.events.rejects import Reason, Rejected, RejectError
 from worker.events.rules import Judged, Rules
 from worker.events.unpack import Unpacker
+from worker.learning import Learning
 
 _PIECE_EVENTS = 32_768  # decoded at once: large enough for the calls to cost nothing, small enough for the cache
 _MOST_ROWS = 1_000  # of a message, set aside one by one; where more of them are bad, it is the message

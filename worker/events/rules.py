@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.config import Feature, Learning
 from worker.events.arrays import floats, lists, present, whole
 from worker.events.numeric import scaled, transformed
 from worker.events.rejects import Reason, Rejected
+from worker.learning import Feature, Learning
 
 _TO_MILLISECONDS = {"s": (1000.0, 1.0), "ms": (1.0, 1.0), "us": (1.0, 1000.0)}  # multiply, divide: both exact
 _LAST_TIME = 2.0**53  # milliseconds: from here on a double misses integers

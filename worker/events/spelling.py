@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from worker.config import Learning
+from worker.learning import Learning
 
 
 def spell(learning: Learning, table: pa.Table) -> list[list[str]]:

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
-from worker.config import Events
 from worker.events.columns import Column
 from worker.events.pack import UNREADABLE
 from worker.events.rejects import Reason, RejectError
+from worker.learning import Events
 
 MOST_EVENTS = 262_144  # of a message: a column of nulls takes no bytes, so the size of the message bounds nothing
 _END = b"\xff\xff\xff\xff\0\0\0\0"  # what every writer puts at the end; without it the stream was cut off

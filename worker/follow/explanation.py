@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.config import Learning
 from worker.events.spelling import spell
 from worker.follow.moved import Moved, moved_of
+from worker.learning import Learning
 from worker.model.arithmetic import sigmoid
 from worker.model.batch import SHARED, Entries
 from worker.model.explain import explain

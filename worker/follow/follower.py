@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from prometheus_client import Counter
 
-from worker.config import Kafka, Learning
+from worker.config import Kafka
 from worker.errors import (
     BrokerUnreachableError,
     ConfigurationError,
@@ -30,6 +30,7 @@ from worker.events.partition import partition_of
 from worker.follow.explanation import Explanation, explanation_of
 from worker.follow.shard import FollowedShard
 from worker.follow.whole import Whole
+from worker.learning import Learning
 from worker.observe.metrics import FollowerMetrics
 from worker.quality.progress import Progress
 from worker.snapshot.manifest import Manifest, learning_of

@@ -7,11 +7,11 @@ import numpy as np
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
-from worker.config import Learning
 from worker.errors import IncompatibleDataError
 from worker.follow.explanation import Behind
 from worker.follow.moved import mark_of
 from worker.follow.whole import Whole
+from worker.learning import Learning
 from worker.model.batch import Entries
 from worker.model.learner import Scores
 from worker.quality.progress import Progress

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.config import Learning
 from worker.events.features import thresholds_of
 from worker.follow.explanation import Behind
 from worker.follow.moved import mark_of, shard_of
+from worker.learning import Learning
 from worker.model.batch import SHARED, Entries
 from worker.model.learner import Learner, Scores
 from worker.model.ledger import Contribution, Ledger

@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
-from worker.config import Config, Events
+from worker.config import Config
 from worker.errors import ConfigurationError
+from worker.learning import Events
 from worker.load.mapping import EventMapping, Mapper
 from worker.load.reading import BadRowError, Rows, check_files, read
 from worker.stream.packs import PACK_EVENTS

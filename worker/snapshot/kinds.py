@@ -1,7 +1,7 @@
 """The kinds of learners, made as a configuration says."""
 
-from worker.config import Learning
 from worker.events.features import thresholds_of
+from worker.learning import Learning
 from worker.model import admission, selection, standardising, window
 from worker.model.admission import Admission
 from worker.model.bounds import Bounds

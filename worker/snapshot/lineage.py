@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 
-from worker.config import Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
+from worker.learning import Learning
 from worker.snapshot.assembler import Version
 from worker.snapshot.contents import Contents, contents_of
 from worker.snapshot.manifest import Manifest, describe, differences, learning_of

@@ -5,8 +5,8 @@ from typing import Any
 import xxhash
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from worker.config import Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
+from worker.learning import Learning
 from worker.snapshot.records import FORMAT, Kind
 
 # Where a topic is called, or where a shard without a model starts, does not decide what is learned from an event.
@@ -91,7 +91,7 @@ class Manifest(_Part):
     version: int
     parent: int  # the version before; 0 before the first
     group: str
-    learning: dict[str, Any]  # worker.config.Learning, so that a reader needs no configuration
+    learning: dict[str, Any]  # worker.learning.Learning, so that a reader needs no configuration
     input: Input
     watermark: int | None  # the latest event time learned, milliseconds since 1970
     peers: dict[int, Peer] = {}  # of other shards: what of them is folded in

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.config import Learning
 from worker.errors import IncompatibleDataError
+from worker.learning import Learning
 from worker.model.batch import NOWHERE, SHARED
 from worker.model.forgetting import NEVER
 from worker.model.ledger import Contribution

@@ -17,8 +17,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.config import Config, Learning
+from worker.config import Config
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
+from worker.learning import Learning
 from worker.model.batch import SHARED
 from worker.model.cells import Words
 from worker.model.index import distinct

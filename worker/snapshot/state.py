@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import xxhash
 
-from worker.config import Learning
+from worker.learning import Learning
 from worker.model.cells import Cells
 from worker.model.learner import Learner
 from worker.model.ledger import Contribution

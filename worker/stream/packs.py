@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from worker.config import Events
 from worker.errors import HeadraceError
 from worker.events.pack import pack
 from worker.events.partition import partition
+from worker.learning import Events
 
 PACK_EVENTS = 1_000  # a message: decoding one costs some 0.1 ms, beside which as many events are as cheap as they get
 WAIT_SECONDS = 0.5  # the longest that an event waits for others: half of a commit's interval

@@ -1,10 +1,10 @@
 import pyarrow as pa
 import pytest
 
-from worker.config import Learning
 from worker.errors import ConfigurationError
 from worker.events.columns import Column, columns_of
 from worker.events.rejects import Reason, RejectError
+from worker.learning import Learning
 
 
 def _uses(features: dict, *, labelled: bool = True, **events) -> dict[str, str]:

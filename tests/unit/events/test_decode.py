@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from worker.config import Learning
 from worker.errors import ConfigurationError
 from worker.events.decode import Decoded, Decoder, Reason
+from worker.learning import Learning
 
 NOW = 1_700_000_000_000
 GOOD = b'{"user":"u","item":"i","label":1,"time":1700000000000,"price":2.5,"tags":["a","b"]}'

@@ -3,10 +3,10 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from worker.config import Learning
 from worker.errors import IncompatibleDataError
 from worker.events.features import Features, thresholds_of
 from worker.events.hashing import key_of, rare_key_of, seed_of
+from worker.learning import Learning
 from worker.model.arithmetic import log
 from worker.model.batch import Entries
 

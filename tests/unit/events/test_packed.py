@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.lineage import NOW, events, learning_of
-from worker.config import Learning
 from worker.errors import IncompatibleDataError
 from worker.events.decode import Decoded, Decoder, Reason
 from worker.events.features import Features
 from worker.events.pack import pack, write
 from worker.events.packed import PackedDecoder
 from worker.events.unpack import MOST_EVENTS
+from worker.learning import Learning
 from worker.pipeline import Pipeline
 from worker.snapshot.state import ShardState
 

@@ -8,7 +8,6 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.config import Learning
 from worker.events.columns import columns_of
 from worker.events.decode import Decoded, Decoder
 from worker.events.features import Features
@@ -16,6 +15,7 @@ from worker.events.parse import Parser
 from worker.events.record import is_strict, parse
 from worker.events.rejects import RejectError
 from worker.events.screen import SUSPECT, UNFIT, screen
+from worker.learning import Learning
 
 NOW = 1_700_000_000_000
 LEARNING = Learning.model_validate(

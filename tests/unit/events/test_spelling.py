@@ -2,11 +2,11 @@ import numpy as np
 import orjson
 import pytest
 
-from worker.config import Learning
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.hashing import key_of
 from worker.events.spelling import spell
+from worker.learning import Learning
 from worker.model.batch import SHARED
 
 LEARNING = Learning.model_validate(

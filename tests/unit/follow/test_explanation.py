@@ -9,13 +9,13 @@ import pytest
 
 from tests.support.lineage import NOW, Writer, versions
 from worker.commands.explain import shown
-from worker.config import Feature, Learning
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.follow import Explanation, Moved, Row
 from worker.follow.explanation import explanation_of
 from worker.follow.shard import FollowedShard
 from worker.follow.whole import Whole
+from worker.learning import Feature, Learning
 from worker.model.gaussian import Scores
 
 FEATURES = {"user": {}, "item": {}, "tags": {"kind": "multi"}}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.batches import Event, batch_of, entries_of
 from tests.unit.model.test_contract import MODELS, every_kind, rows_of
-from worker.config import Learning
+from worker.learning import Learning
 from worker.model.batch import NOWHERE, Batch
 from worker.model.learner import Learner
 from worker.snapshot.kinds import learner_of

@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.support.batches import Event, batch_of, entries_of, stream
-from worker.config import Learning
+from worker.learning import Learning
 from worker.model.forgetting import NEVER
 from worker.model.learner import Learner
 from worker.snapshot.kinds import learner_of

@@ -5,12 +5,13 @@ import orjson
 import pytest
 
 from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
-from worker.config import Config, Learning
+from worker.config import Config
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.hashing import key_of
 from worker.follow.shard import FollowedShard
 from worker.follow.whole import Whole
+from worker.learning import Learning
 from worker.model.batch import SHARED, Entries
 from worker.snapshot.lineage import apply, verify
 from worker.snapshot.state import ShardState

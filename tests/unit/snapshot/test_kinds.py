@@ -8,12 +8,13 @@ import pytest
 from confluent_kafka import Message
 
 from tests.support.lineage import NOW, Writer, events, learning_of, tampered, versions
-from worker.config import Config, Learning
+from worker.config import Config
 from worker.errors import ConfigurationError, CorruptSnapshotError
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.follow.shard import FollowedShard
 from worker.follow.whole import Whole
+from worker.learning import Learning
 from worker.model.batch import Entries
 from worker.model.ftrl import Ftrl
 from worker.model.gaussian import Gaussian

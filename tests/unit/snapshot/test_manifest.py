@@ -3,8 +3,8 @@
 import pytest
 
 from tests.support.lineage import Writer, events, learning_of, versions
-from worker.config import Learning
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
+from worker.learning import Learning
 from worker.snapshot.lineage import require_same_learning
 from worker.snapshot.manifest import Manifest, Peer, describe, differences
 from worker.snapshot.manifest import learning_of as settings_of

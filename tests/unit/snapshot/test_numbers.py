@@ -7,11 +7,11 @@ import orjson
 import pytest
 
 from tests.support.lineage import NOW, Writer, versions
-from worker.config import Learning
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.follow.shard import FollowedShard
 from worker.follow.whole import Whole
+from worker.learning import Learning
 from worker.model.batch import Entries
 from worker.model.learner import Scores
 from worker.pipeline import Pipeline

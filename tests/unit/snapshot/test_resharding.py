@@ -5,12 +5,12 @@ import orjson
 import pytest
 
 from tests.support.lineage import NOW, Writer, events, learning_of, versions
-from worker.config import Feature, Learning
 from worker.errors import IncompatibleDataError
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.partition import partition
 from worker.follow.whole import Whole
+from worker.learning import Feature, Learning
 from worker.model.batch import NOWHERE
 from worker.model.learner import Scores
 from worker.model.rows import WEIGHT, WEIGHT_PRECISION

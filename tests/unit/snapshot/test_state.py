@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.lineage import Writer, events, learning_of
-from worker.config import Feature
+from worker.learning import Feature
 from worker.model.cells import Words
 from worker.snapshot.state import ShardState
 

@@ -4,9 +4,9 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from worker.config import Events
 from worker.errors import HeadraceError
 from worker.events.partition import partition
+from worker.learning import Events
 from worker.stream.packs import WAIT_SECONDS, Packed, Packs
 
 PARTITIONS = 3

@@ -5,7 +5,7 @@ from confluent_kafka import Consumer
 from prometheus_client import CollectorRegistry
 
 from tests.support.lineage import Writer, events, learning_of, versions
-from worker.config import Events
+from worker.learning import Events
 from worker.observe.metrics import WorkerMetrics
 from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding

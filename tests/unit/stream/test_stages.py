@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Message
 
 from tests.support.lineage import NOW, events, learning_of
-from worker.config import Events
+from worker.learning import Events
 from worker.pipeline import Pipeline
 from worker.snapshot.state import ShardState
 from worker.stream.owned import Owned

@@ -1,0 +1,380 @@
+"""What decides which bits are learned from which events: every such setting, with its type, default and unit.
+
+It travels in every manifest, so that a worker refuses a model that was learned differently and a follower needs no
+configuration of its own.
+"""
+
+import math
+import re
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
+FieldName = Annotated[str, Field(min_length=1)]  # of an event
+FeatureKind = Literal["categorical", "numeric", "multi", "cross"]
+Transform = Literal["identity", "log", "buckets"]
+NamedPair = tuple[FieldName, FieldName]  # of features; "bias" is one too
+_DURATION = re.compile(r"([0-9]{1,6})([smhd])")
+_SIZE = re.compile(r"([0-9]{1,15}) ?(KiB|MiB|GiB)?")
+_UNIT_BYTES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LEAST_EVENTS = 4  # whose rows a bounded model has to hold
+ONLY_OF: Final = {  # by the kind of learner: the settings of `model` that have a meaning for no other
+    "gaussian": (
+        "factors", "pairs", "half_life", "seed", "init_deviation", "prior_weight_precision", "prior_factor_precision",
+        "prior_pair_precision", "noise_variance",
+    ),
+    "sgd": ("learning_rate",),
+    "ftrl": ("ftrl_alpha", "ftrl_beta", "ftrl_l1", "ftrl_l2"),
+}  # fmt: skip
+
+
+class Section(BaseModel):
+    """A table of the configuration file: immutable, and closed to names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class Events(Section):
+    """What an event looks like, and where its parts are."""
+
+    topic: Name = Field("interactions", description="where they are; each partition is a shard")
+    format: Literal["json", "arrow"] = Field(
+        "json", description="one JSON object a record, or an Arrow IPC stream of many events"
+    )
+    partition_key: FieldName = Field("user", description="the field that records are keyed by; its rows are local")
+    label: FieldName = Field("label", description="the field that is predicted, then learned")
+    time: FieldName = Field("time", description="the field of the event time; the record's timestamp where it is null")
+    time_unit: Literal["s", "ms", "us"] = Field("ms", description="what the event time counts since 1970")
+    weight: str | None = Field(None, min_length=1, description="the field of the sample weight, 1 where it is null")
+    id: str | None = Field(
+        None, min_length=1, description="the field of an id: an event whose id was there before is not learned again"
+    )
+    duplicate_window: int = Field(
+        100_000, gt=0, le=50_000_000, description="so many ids are remembered by a shard, some 30 bytes each"
+    )
+    keep_negatives: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="this share of the events whose label is 0 is learned; scores allow for it. Of the logistic loss",
+    )
+    partitioner: Literal["murmur2", "crc32"] = Field("murmur2", description="of the producers; scoring follows it")
+    max_bytes: int = Field(1_048_576, gt=0, description="a longer value is rejected, as is one that unpacks to more")
+    earliest_time: str = Field("1990-01-01T00:00:00Z", description="an older event time is a broken clock: rejected")
+    max_future_seconds: float = Field(86_400, ge=0, description="how far past its record's timestamp an event may lie")
+    start: Literal["earliest", "latest"] = Field("earliest", description="where a shard without a model begins")
+
+    @model_validator(mode="after")
+    def _window_of_ids(self) -> Self:
+        if self.id is None and self.duplicate_window != type(self).model_fields["duplicate_window"].default:
+            raise ValueError(
+                "`duplicate_window` means nothing without `id`: name the field of the event's id, or leave it out"
+            )
+        return self
+
+    @field_validator("earliest_time")
+    @classmethod
+    def _instant(cls, value: str) -> str:
+        try:
+            aware = datetime.fromisoformat(value).tzinfo is not None
+        except ValueError:
+            aware = False
+        if not aware:
+            raise ValueError("must be a time with its zone, such as 1990-01-01T00:00:00Z")
+        return value
+
+
+class Feature(Section):
+    """One feature: a field of the event, or a cross of other features.
+
+    A numeric value x enters as (transform(x) - shift) / scale; `buckets` turns it into a category by its edges. Unless
+    shift or scale are given, each shard finds them itself: the running median and the running spread of transform(x).
+    """
+
+    kind: FeatureKind = Field("categorical", description="multi is a list of categories; cross combines features")
+    field: str | None = Field(None, min_length=1, description="the event's field; the feature's own name unless given")
+    transform: Transform = Field("identity", description="of a number: log is sign(x) ln(1 + |x|)")
+    shift: float = Field(0.0, description="a number enters as (transform(x) - shift) / scale")
+    scale: float = Field(1.0, gt=0, description="see shift")
+    standardise: Literal["auto", "on", "off"] = Field(
+        "auto", description="a number's running median and spread are its shift and scale: auto is unless one is given"
+    )
+    clip: float = Field(
+        5.0, gt=0, le=1_000_000, description="a standardised number lies no further from 0: absurd ones count as that"
+    )
+    edges: tuple[float, ...] = Field((), description="where one bucket ends and the next begins, rising")
+    max_values: int = Field(64, gt=0, le=65_536, description="a multi-valued field longer than this is rejected")
+    of: tuple[str, ...] = Field((), description="the features that a cross combines")
+    admit_after: int = Field(
+        0,
+        ge=0,
+        le=255,
+        description="how often a value is seen before it has a row of its own; until then it counts as the feature's "
+        "rare value, one row for all of them. 0 and 1 are at once",
+    )
+    scope: Literal["auto", "local", "shared"] = Field(
+        "auto", description="whose rows: auto is local for the partition key and its crosses, else shared"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.kind == "cross") != bool(self.of):
+            raise ValueError('kind = "cross" and `of` go together: name the features that the cross combines')
+        if self.kind == "cross" and len(set(self.of)) < 2:
+            raise ValueError("a cross combines at least two different features")
+        if (self.transform == "buckets") != bool(self.edges):
+            raise ValueError('transform = "buckets" and `edges` go together')
+        if list(self.edges) != sorted(set(self.edges)):
+            raise ValueError("`edges` must rise strictly")
+        if self.transform != "identity" and self.kind != "numeric":
+            raise ValueError(f'transform = "{self.transform}" needs kind = "numeric"')
+        if self.admit_after > 1 and self._is_number:
+            raise ValueError(
+                "`admit_after` is for values that have a row each, and a number has one row for all of them: leave it "
+                'out, or set transform = "buckets"'
+            )
+        if self.standardise == "on" and not self._is_number:
+            raise ValueError('standardise = "on" needs kind = "numeric", and a transform other than "buckets"')
+        if self.standardise == "on" and self._is_scaled:
+            raise ValueError('standardise = "on" finds shift and scale by itself: leave them out')
+        if self.clip != type(self).model_fields["clip"].default and not self.standardised:
+            raise ValueError("`clip` is of numbers that are standardised, and this feature is not: leave it out")
+        return self
+
+    @property
+    def standardised(self) -> bool:
+        """Tell whether shift and scale of its numbers are running ones."""
+        return self._is_number and self.standardise != "off" and not self._is_scaled
+
+    @property
+    def _is_number(self) -> bool:
+        return self.kind == "numeric" and self.transform != "buckets"
+
+    @property
+    def _is_scaled(self) -> bool:
+        return (self.shift, self.scale) != (0.0, 1.0)
+
+
+class Model(Section):
+    """The learner: its kind, its size and its priors."""
+
+    name: Name = Field("interactions", description="stands in every record of the model")
+    topic: Name = Field("interactions.model", description="where versions are published")
+    kind: Literal["gaussian", "sgd", "ftrl"] = Field(
+        "gaussian",
+        description="a Gaussian field-weighted factorization machine, or a linear model: by gradient descent, or by "
+        "FTRL-Proximal with a rate for each weight",
+    )
+    max_rows: int = Field(
+        0, ge=0, description="rows of a shard: then those that say the least are evicted. 0 is without bound"
+    )
+    max_bytes: str = Field(
+        "off",
+        description="the same in memory of a shard, as headrace_table_bytes counts it: off, or a number of bytes, KiB, "
+        "MiB or GiB. A worker with n shards takes n times as much",
+    )
+    admission_counters: int = Field(
+        4_194_304,
+        ge=1_024,
+        le=2**32,
+        description="of a shard, where features have `admit_after`: 13 bytes for 8. Values that have no row yet are "
+        "counted well as long as each is seen again within a twelfth as many of their occurrences",
+    )
+    loss: Literal["logistic", "squared"] = Field("logistic", description="logistic wants labels from 0 to 1")
+    label_noise: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="this share of the labels is wrong: an event that surprises very much moves little. Of the "
+        "logistic loss",
+    )
+    factors: int = Field(16, ge=0, le=256, description="K; 0 is the linear special case. sgd and ftrl have none")
+    pairs: Literal["all", "none", "auto"] | tuple[NamedPair, ...] = Field(
+        "all",
+        description='pairs of features that count: all, none, a list such as [["user", "item"], ["bias", "item"]], or '
+        "auto: those that turn out not to matter are dropped, from more than 10 features on",
+    )
+    half_life: str = Field(
+        "off", description="in which what is learned fades by half, in event time: off, or a number with s, m, h or d"
+    )
+    merge: bool = Field(
+        True, description="shards add up to one model: rows of shared features are merged. sgd and ftrl want false"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="of the factors that rows begin with")
+    init_deviation: float = Field(0.05, ge=0, description="standard deviation of those factors")
+    prior_weight_precision: float = Field(2.0, gt=0, description="1 / variance of a weight before any event")
+    prior_factor_precision: float = Field(5.0, gt=0, description="the same of a factor")
+    prior_pair_precision: float = Field(1.0, gt=0, description="the same of the weight of a pair of fields")
+    noise_variance: float = Field(1.0, gt=0, description="of the squared loss")
+    learning_rate: float = Field(0.05, gt=0, le=1_000_000, description="of kind sgd: how far a gradient moves a weight")
+    ftrl_alpha: float = Field(0.5, ge=1e-6, le=1_000_000, description="of kind ftrl: scales the rates of all weights")
+    ftrl_beta: float = Field(1.0, ge=1e-6, description="of kind ftrl: first gradients move a weight by alpha / beta")
+    ftrl_l1: float = Field(0.0, ge=0, description="of kind ftrl: a weight is 0 until its gradients sum up to this")
+    ftrl_l2: float = Field(0.0, ge=0, description="of kind ftrl: draws weights to 0")
+
+    @field_validator("max_bytes", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        value = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(value, str) and value != "off" and _SIZE.fullmatch(value) is None:
+            raise ValueError('must be "off", or a whole number of bytes, KiB, MiB or GiB, such as "2GiB"')
+        return value
+
+    @field_validator("half_life")
+    @classmethod
+    def _duration(cls, value: str) -> str:
+        found = _DURATION.fullmatch(value)
+        if value != "off" and (found is None or int(found[1]) < 1):
+            raise ValueError('must be "off" or a whole number of s, m, h or d, such as "14d"')
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _linear_without_factors(cls, values: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+        """Give K its default where there are no pairs, so that whoever reads it of a manifest reads the rows' K."""
+        if isinstance(values, dict) and (values.get("kind") in ("sgd", "ftrl") or values.get("pairs") == "none"):
+            return {"factors": 0} | values
+        return values
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        wrong = []
+        for kind, names in ONLY_OF.items():
+            for name in names if kind != self.kind else ():
+                value, nothing = getattr(self, name), type(self).model_fields[name].default
+                if value not in ((0,) if name == "factors" else (nothing, "none") if name == "pairs" else (nothing,)):
+                    wrong.append(f'`{name}` is a setting of kind = "{kind}" and means nothing here: leave it out')
+        if self.kind != "gaussian" and self.merge:
+            wrong.append(
+                "what shards learn apart adds up for the Gaussian's posteriors only: set model.merge = false, then "
+                "each shard learns its own copy of what others learn too"
+            )
+        if self.kind == "ftrl" and self.loss != "logistic":
+            wrong.append('it learns by logistic loss: set model.loss = "logistic", or take model.kind = "sgd"')
+        if self.label_noise and self.loss != "logistic":
+            wrong.append('`label_noise` is of labels that are 0 or 1: set model.loss = "logistic", or leave it out')
+        if wrong:
+            raise ValueError(f'kind = "{self.kind}": ' + "; ".join(wrong))
+        if self.kind == "gaussian" and (self.factors == 0) != (self.pairs == "none") and self.pairs != "all":
+            raise ValueError(
+                '`factors` are what pairs are made of: leave them out with pairs = "none", and set more than 0 with '
+                f"others; here pairs = {self.pairs!r} and factors = {self.factors}"
+            )
+        return self
+
+    @property
+    def max_bytes_each(self) -> int:
+        """Bytes of a shard; 0 where there is no bound."""
+        found = _SIZE.fullmatch(self.max_bytes)
+        return int(found[1]) * _UNIT_BYTES[found[2] or ""] if found else 0
+
+    @property
+    def half_life_ms(self) -> int:
+        """Milliseconds; 0 where nothing is forgotten."""
+        found = _DURATION.fullmatch(self.half_life)
+        return int(found[1]) * _UNIT_MS[found[2]] if found else 0
+
+
+class Learning(Section):
+    """Everything that decides which bits are learned: two shards agree exactly when these agree."""
+
+    events: Events = Events()
+    features: dict[str, Feature] = Field(min_length=1)
+    model: Model = Model()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, feature in self.features.items():
+            for part in feature.of:
+                if part not in self.features:
+                    raise ValueError(f"features.{name}.of names {part!r}, which is no feature")
+                if self.features[part].kind == "cross" or not self.is_category(part):
+                    raise ValueError(f"features.{name}.of: {part!r} is not categorical, so it cannot be crossed")
+        if "bias" in self.features:
+            raise ValueError("features.bias: the name is taken, every event has a bias")
+        self._require_pairs()
+        if self.events.keep_negatives < 1 and self.model.loss != "logistic":
+            raise ValueError(
+                "events.keep_negatives: a label of 0 is a negative for the logistic loss only: set model.loss = "
+                '"logistic", or leave it out'
+            )
+        self._require_room()
+        return self
+
+    def _require_pairs(self) -> None:
+        """Refuse named pairs that are none, or are named twice."""
+        pairs = self.model.pairs if isinstance(self.model.pairs, tuple) else ()
+        for one, other in pairs:
+            for name in (one, other):
+                if name != "bias" and name not in self.features:
+                    raise ValueError(f"model.pairs names {name!r}, which is no feature; nor is it the bias")
+            if one == other:
+                raise ValueError(f"model.pairs: {one!r} and itself are no pair")
+        if len({frozenset(pair) for pair in pairs}) < len(pairs):
+            raise ValueError("model.pairs names a pair twice")
+        if isinstance(self.model.pairs, tuple) and not pairs:
+            raise ValueError('model.pairs is an empty list: set "none", then there are no factors either')
+
+    def _require_room(self) -> None:
+        """Refuse bounds that hold no more than a few events: what is learned of one would go with the next."""
+        most = 1 + sum(self._most_rows(name) for name in self.features)  # of an event
+        least = _LEAST_EVENTS * most
+        if 0 < self.model.max_rows < least:
+            raise ValueError(
+                f"model.max_rows = {self.model.max_rows} is too few: an event may have {most} rows, at least "
+                f"{_LEAST_EVENTS} times as many are needed, {least}; or lower `max_values` of multi-valued features"
+            )
+        # A row of parameters, its key and what else a table keeps of it, and its entries in two ledgers.
+        each = 4 * (3 + self.model.factors) + 48 + (2 * (8 * (3 + self.model.factors) + 32) if self.model.merge else 0)
+        counters = self.model.admission_counters * 13 // 8 if self.admits else 0
+        if 0 < self.model.max_bytes_each < least * each + counters:
+            of_counters = f", and model.admission_counters {counters}" if counters else ""
+            raise ValueError(
+                f"model.max_bytes = {self.model.max_bytes!r} is too few: {_LEAST_EVENTS} events of {most} rows each "
+                f"take {least * each} bytes{of_counters}; or lower `max_values` of multi-valued features"
+            )
+
+    @property
+    def admits(self) -> bool:
+        """Tell whether values of some feature are held back until they were seen often enough."""
+        return any(feature.admit_after > 1 for feature in self.features.values())
+
+    def _most_rows(self, name: str) -> int:
+        """Give how many rows an event may have of a feature."""
+        feature = self.features[name]
+        if feature.kind == "cross":
+            return math.prod(self._most_rows(part) for part in feature.of)
+        return feature.max_values if feature.kind == "multi" else 1
+
+    def is_category(self, name: str) -> bool:
+        """Tell whether a feature's values are categories (a bucketed number is one)."""
+        feature = self.features[name]
+        return feature.kind in ("categorical", "multi") or feature.transform == "buckets"
+
+    @property
+    def standardised(self) -> tuple[str, ...]:
+        """Name the features whose numbers are standardised, in the order of the features."""
+        return tuple(name for name, feature in self.features.items() if feature.standardised)
+
+    def field_of(self, name: str) -> str:
+        """Give the event's field that a feature reads."""
+        return self.features[name].field or name
+
+    def follows_key(self, name: str) -> bool:
+        """Tell whether each row of a feature belongs to one partition key: it is that key, or a cross with it."""
+        feature = self.features[name]
+        if feature.kind == "cross":
+            return any(self.follows_key(part) for part in feature.of)
+        return feature.kind == "categorical" and self.field_of(name) == self.events.partition_key
+
+    def is_local(self, name: str) -> bool:
+        """Tell whether a feature's rows are learned by one shard only: it is made from the partition key."""
+        feature = self.features[name]
+        if feature.scope != "auto":
+            return feature.scope == "local"
+        if feature.kind == "cross":
+            return any(self.is_local(part) for part in feature.of)
+        return self.field_of(name) == self.events.partition_key
