@@ -1,8 +1,11 @@
 """Events as a learner gets them, written by hand or drawn."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from worker.model.batch import Batch, Entries
+from worker.model.learner import Learner
 
 Event = list[list[tuple[int, float]]]  # by field: (key, multiplier); an empty field is missing
 
@@ -26,6 +29,22 @@ def batch_of(events: list[Event], labels, weights=None, times=None) -> Batch:
         weights=np.ones(n, np.float32) if weights is None else np.array(weights, np.float32),
         times=np.arange(n) if times is None else np.array(times, np.int64),
     )
+
+
+def learned_in_parts(
+    model: Learner, events: list[Event], labels, sizes: list[int], settle: Callable[[], object] = lambda: None
+) -> np.ndarray:
+    """Learn events in batches of these sizes, with a commit after each odd one; gives the predictions of all."""
+    predictions, start = [], 0
+    for size in sizes:
+        part = slice(start, start + size)
+        scores = model.learn(batch_of(events[part], labels[part], times=range(start, start + size)))
+        predictions.append(scores.predictions)
+        start += size
+        if size % 2:
+            model.digest()
+            settle()
+    return np.concatenate(predictions)
 
 
 def stream(n: int, seed: int = 0, *, fields: int = 4, missing: bool = True) -> tuple[list[Event], np.ndarray]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.batches import Event, batch_of, entries_of
+from tests.support.batches import Event, batch_of, entries_of, learned_in_parts
 from tests.unit.model.test_contract import MODELS, every_kind, rows_of
 from worker.learning import Learning
 from worker.model.batch import NOWHERE, Batch
@@ -104,16 +104,8 @@ def test_how_events_are_cut_into_batches_changes_no_bit(kind, bounds, sizes):
     few = bounds | {"admission_counters": 1_024}  # which are halved now and then, and collide
     whole, cut = learner(kind, **few), learner(kind, **few)
     at_once = whole.learn(batch_of(events, labels)).predictions
-    predictions, start = [], 0
-    for size in sizes:
-        part = slice(start, start + size)
-        scores = cut.learn(batch_of(events[part], labels[part], times=range(start, start + size)))
-        predictions.append(scores.predictions)
-        start += size
-        if size % 2:
-            cut.digest()  # a commit in between
-            cut.room.admission._cells.settle()
-    assert np.concatenate(predictions).tobytes() == at_once.tobytes()
+    predictions = learned_in_parts(cut, events, labels, sizes, cut.room.admission._cells.settle)
+    assert predictions.tobytes() == at_once.tobytes()
     assert rows_of(cut) == rows_of(whole)
     assert cut.digest() == whole.digest()
     assert cut.room.admission._cells.settle() == whole.room.admission._cells.settle()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.support.batches import Event, batch_of, entries_of, stream
+from tests.support.batches import Event, batch_of, entries_of, learned_in_parts, stream
 from worker.learning import Learning
 from worker.model.forgetting import NEVER
 from worker.model.learner import Learner
@@ -78,15 +78,8 @@ def test_how_events_are_cut_into_batches_changes_no_bit(kind, bounds, sizes):
     events, labels = various(sum(sizes), len(sizes)) if bounds else stream(sum(sizes), seed=len(sizes))
     whole, cut = learner(kind, **bounds), learner(kind, **bounds)
     at_once = whole.learn(batch_of(events, labels)).predictions
-    predictions, start = [], 0
-    for size in sizes:
-        part = slice(start, start + size)
-        scores = cut.learn(batch_of(events[part], labels[part], times=range(start, start + size)))
-        predictions.append(scores.predictions)
-        start += size
-        if size % 2:
-            cut.digest()  # a commit in between
-    assert np.concatenate(predictions).tobytes() == at_once.tobytes()
+    predictions = learned_in_parts(cut, events, labels, sizes)
+    assert predictions.tobytes() == at_once.tobytes()
     assert rows_of(cut) == rows_of(whole)
     assert cut.digest() == whole.digest()
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.support.batches import Event, batch_of, entries_of, stream
+from tests.support.batches import Event, batch_of, entries_of, learned_in_parts, stream
 from worker.model.forgetting import NEVER
 from worker.model.gaussian import Gaussian, Settings
 from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
@@ -256,15 +256,8 @@ def test_batches_do_not_change_a_bit(sizes, factors):
     events, labels = stream(sum(sizes), seed=len(sizes))
     whole, cut = Gaussian(settings_of(factors), 4), Gaussian(settings_of(factors), 4)
     at_once = whole.learn(batch_of(events, labels, times=range(len(events))))
-    predictions, start = [], 0
-    for size in sizes:
-        part = slice(start, start + size)
-        scores = cut.learn(batch_of(events[part], labels[part], times=range(start, start + size)))
-        predictions.append(scores.predictions)
-        start += size
-        if size % 2:
-            cut.digest()  # a commit in between
-    assert np.concatenate(predictions).tobytes() == at_once.predictions.tobytes()
+    predictions = learned_in_parts(cut, events, labels, sizes)
+    assert predictions.tobytes() == at_once.predictions.tobytes()
     assert cut.digest() == whole.digest()
 
 
