@@ -61,8 +61,6 @@ def test_looking_makes_no_topic(admin, config):
     assert not set(names) & set(client.reach(config).topics)
     with pytest.raises(ConfigurationError, match="headrace topics create --partitions N"):
         topics.require(admin, config)
-    with pytest.raises(ConfigurationError, match="does not exist"):
-        topics.model_topic_limit_bytes(admin, config)
 
 
 def test_what_is_made_is_what_is_required(admin, config):
@@ -73,7 +71,7 @@ def test_what_is_made_is_what_is_required(admin, config):
     assert len(provision.create(admin, config, partitions=3)) == 3
     found = topics.require(admin, config)
     assert found.partitions == 3
-    assert found.model_record_limit_bytes == topics.model_topic_limit_bytes(admin, config)
+    assert found.model_record_limit_bytes == topics.look(admin, config).model.limit_bytes()
     assert found.dead_letter_limit_bytes >= found.model_record_limit_bytes + 65_536
     # Then a second time there is nothing to do, and another number is refused.
     assert provision.create(admin, config, mend=True) == []

@@ -22,7 +22,7 @@ count, which leaves them uncertain by a hundredth of the spread. A unit a hundre
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numba import njit
@@ -41,15 +41,6 @@ _LARGEST = 1e300  # beyond it, sums of numbers of double precision overflow
 _SMALLEST = 1e-300
 _COUNT, _DISTANCES, _MEDIAN, _SPREAD, _BLOCK = 0, 1, 2, 3, 4  # words of a field
 WORDS = _BLOCK + _FIRST
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standard:
-    """What is known of the numbers of S fields."""
-
-    counts: NDArray[np.int64]  # [S] numbers seen
-    medians: NDArray[np.float64]  # [S]
-    spreads: NDArray[np.float64]  # [S] 0 where none is known: then every number enters as 0
 
 
 class Standardiser:
@@ -86,15 +77,6 @@ class Standardiser:
             values, *arrays(self._cells.memory),
         )  # fmt: skip
         return replace(batch, entries=replace(entries, values=values, numbers=None))
-
-    def standard(self) -> Standard:
-        """Tell what is known of each field."""
-        words = self._words()
-        return Standard(
-            counts=words[:, _COUNT].astype(np.int64),
-            medians=words[:, _MEDIAN].copy().view(np.float64),
-            spreads=words[:, _SPREAD].copy().view(np.float64),
-        )
 
     def pool(self, others: Sequence["Standardiser"], otherwise: "Standardiser") -> None:
         """Know what others know together: their medians and spreads, each as much as it has seen.

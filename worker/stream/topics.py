@@ -104,19 +104,6 @@ def require(admin: AdminClient, config: Config) -> Topics:
     )
 
 
-def model_topic_limit_bytes(admin: AdminClient, config: Config) -> int:
-    """Give the largest batch that the model topic takes: its `max.message.bytes`."""
-    model = _look(admin, [config.model.topic])[config.model.topic]
-    if "max.message.bytes" not in model.settings:
-        raise ConfigurationError(
-            "\n".join(
-                f"{found.subject}: {found.message}; {found.action}"
-                for found in _reach(model, "model", f"`{CREATE}` makes it")
-            )
-        )
-    return model.limit_bytes()
-
-
 def look(admin: AdminClient, config: Config) -> View:
     """Ask the broker about the three topics, which creates none of them."""
     seen = _look(admin, [config.events.topic, config.model.topic, config.dead_letter.topic])

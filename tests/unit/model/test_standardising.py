@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.support.scales import standard_of
 from worker.model.batch import Batch, Entries
 from worker.model.cells import Cells
 from worker.model.standardising import WORDS, Standardiser
@@ -97,7 +98,7 @@ def test_how_events_are_cut_into_batches_changes_no_bit(events, data):
 def test_whatever_comes_what_is_known_and_what_enters_is_finite(events):
     shard = Shard()
     values = shard.take([event[:2] for event in events], [event[2] for event in events])
-    known = shard.standardiser.standard()
+    known = standard_of(shard)
     assert np.isfinite(known.medians).all()
     assert (np.isfinite(known.spreads) & (known.spreads >= 0)).all()
     given_ = np.array([[v is not None for v in event[:2]] for event in events], bool).reshape(-1, 2)
@@ -118,22 +119,25 @@ def test_a_score_tells_what_the_next_event_enters_as_and_changes_nothing(events,
 def test_an_event_enters_by_what_is_known_of_those_before_it():
     values, shard = normal(500), Shard(fields=(1,))
     for number, value in enumerate(values.tolist()):
-        known = shard.standardiser.standard()
+        known = standard_of(shard)
         (x,) = shard.take([(value,)])[0]
         if number < FIRST:
             assert x == 0.0, "of the first numbers no scale is known"
         else:
             assert x == np.float32((value - known.medians[0]) / known.spreads[0]) != 0.0
-        assert shard.standardiser.standard().counts[0] == number + 1
+        assert standard_of(shard).counts[0] == number + 1
     # The first ones are taken as they are: their median, and the quantile of their distances from it
-    known, distances = of(values[:FIRST]).standardiser.standard(), np.sort(np.abs(values[:31] - np.median(values[:31])))
+    known, distances = (
+        standard_of(of(values[:FIRST])),
+        np.sort(np.abs(values[:31] - np.median(values[:31]))),
+    )
     assert known.medians[0] == np.median(values[:FIRST])
     assert known.spreads[0] == distances[1:][int(0.6827 * 29)], "one of 31 is the median"
 
 
 def test_an_event_of_weight_0_is_put_on_the_scale_and_does_not_move_it():
     shard = of(normal(1_000))
-    before, known = shard.cells.settle(), shard.standardiser.standard()
+    before, known = shard.cells.settle(), standard_of(shard)
     (x,) = shard.take([(8.0,)], [0.0])[0]
     assert x == np.float32((8.0 - known.medians[0]) / known.spreads[0])
     assert shard.cells.settle() == before
@@ -200,7 +204,7 @@ def test_fields_know_nothing_of_one_another():
     both, apart = Shard(), [of(normal(300)), of(1e6 + normal(300, seed=1))]
     both.take(list(zip(normal(300).tolist(), (1e6 + normal(300, seed=1)).tolist(), strict=True)))
     for at, shard in enumerate(apart):
-        mine, alone = both.standardiser.standard(), shard.standardiser.standard()
+        mine, alone = standard_of(both), standard_of(shard)
         assert (mine.medians[at], mine.spreads[at]) == (alone.medians[0], alone.spreads[0])
 
 
@@ -208,7 +212,7 @@ def test_what_shards_know_is_put_together_as_much_as_each_has_seen():
     shards = [of(normal(3_000)), of(100.0 + 10 * normal(1_000)), of(normal(FIRST - 1))]
     heir = Shard(fields=(1,))
     heir.standardiser.pool([shard.standardiser for shard in shards], otherwise=shards[2].standardiser)
-    known, (big, small) = heir.standardiser.standard(), (it.standardiser.standard() for it in shards[:2])
+    known, (big, small) = standard_of(heir), (standard_of(it) for it in shards[:2])
     assert known.counts[0] == 4_000, "one that still waits for its first numbers does not count"
     assert known.medians[0] == pytest.approx(0.75 * big.medians[0] + 0.25 * small.medians[0], rel=1e-12)
     distances = [int(it.cells.region("numbers")[1]) for it in shards[:2]]  # a median lies at none from itself
@@ -227,7 +231,7 @@ def test_where_all_wait_the_first_numbers_are_gone_on_with():
 def test_the_few_distances_that_shards_have_met_are_put_together():
     shards, heir = [of([0.0] * 40 + some) for some in ([3.0, 4.0], [1.0] * 5, [])], Shard(fields=(1,))
     heir.standardiser.pool([shard.standardiser for shard in shards], otherwise=shards[0].standardiser)
-    known = heir.standardiser.standard()
+    known = standard_of(heir)
     assert known.counts[0] == 127
     assert known.spreads[0] == pytest.approx(1.0, rel=0.1), "of 1, 1, 1, 1, 1, 3 and 4"
 

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from tests.support.lineage import NOW, Writer, versions
+from tests.support.scales import standard_of
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.follow.shard import FollowedShard
@@ -98,7 +99,10 @@ def test_the_size_of_a_poll_does_not_change_a_bit(model):
     for start in range(0, 400, 13):
         cut.learn(values[start : start + 13])
     assert cut.state.digest() == whole.state.digest()
-    assert whole.state.standardiser.standard().counts.tolist() == [sum(b'price":null' not in it for it in values), 400]
+    assert standard_of(whole.state).counts.tolist() == [
+        sum(b'price":null' not in it for it in values),
+        400,
+    ]
 
 
 @every_model
@@ -147,7 +151,7 @@ def test_absurd_numbers_spoil_neither_the_scale_nor_the_model(model):
         writer.learn(events(4_000, absurd=absurd))
         losses.append(writer.state.progress.loss)
         assert writer.state.model.unstable == 0
-        known = writer.state.standardiser.standard()
+        known = standard_of(writer.state)
         assert known.medians[0] == pytest.approx(3_000, abs=50)
         assert known.spreads[0] == pytest.approx(500, abs=50)
     assert losses[1] < 1.2 * losses[0], "that of the absurd events themselves among it"
@@ -184,10 +188,10 @@ def test_events_that_are_left_out_do_not_move_the_scale():
         twice.learn(values[start : start + 60])
         twice.commit()
         twice.state = restored(twice).state
-    before = twice.state.standardiser.standard()
+    before = standard_of(twice.state)
     twice.learn(values)
     for one in (once.state, twice.state):
-        known = one.standardiser.standard()
+        known = standard_of(one)
         assert (known.counts.tolist(), known.medians.tolist()) == (before.counts.tolist(), before.medians.tolist())
         assert known.counts[1] == one.progress.events < 600
     assert twice.state.model.digest() == once.state.model.digest()

@@ -5,6 +5,7 @@ import orjson
 import pytest
 
 from tests.support.lineage import NOW, Writer, events, learning_of, versions
+from tests.support.scales import standard_of
 from worker.errors import IncompatibleDataError
 from worker.events.decode import Decoder
 from worker.events.features import Features
@@ -133,10 +134,10 @@ def test_every_new_shard_knows_the_scale_of_numbers_as_all_have_learned_it(new):
 
     states = read(published(reshard(old, new, learning), learning), learning)
 
-    before = [it.standardiser.standard() for it in old]
+    before = [standard_of(it) for it in old]
     assert [it.counts[0] > 1_000 for it in before] == [True, True, True, False]
     for state in states:
-        known = state.standardiser.standard()
+        known = standard_of(state)
         assert known.counts[0] == sum(it.counts[0] for it in before[:3])
         assert min(it.spreads[0] for it in before[:3]) < known.spreads[0] < max(it.spreads[0] for it in before[:3])
         assert known.medians[0] == pytest.approx(np.mean([it.medians[0] for it in before[:3]]), abs=known.spreads[0])
