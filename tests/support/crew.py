@@ -16,6 +16,7 @@ from tests.support.stage import Stage
 
 _TAIL_LINES = 60
 _COMMITTED = "committed {"
+_SERVED = r"serve: .*url=(\S+)"
 
 
 class Worker:
@@ -46,8 +47,9 @@ class Worker:
         return len(re.findall(pattern, self.log))
 
     def metric(self, name: str) -> dict[str, float]:
-        """Scrape a metric: its values, by those of its labels in the order of their names, joined by commas."""
-        (url,) = set(re.findall(r"serve: .*url=(\S+)", self.log))
+        """Scrape a metric, once it is served: its values, by those of its labels in the order of their names."""
+        self.await_log(_SERVED)
+        (url,) = set(re.findall(_SERVED, self.log))
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310 - our own worker's
             families = list(text_string_to_metric_families(answer.read().decode()))
         samples = [sample for family in families for sample in family.samples if sample.name == name]
