@@ -1,6 +1,5 @@
 """Which fields of an event are read, and which JSON types each may hold."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,12 +19,12 @@ _ACCEPTS: dict[Use, tuple[str, ...]] = {
     "number": ("integer", "float"),
     "integer": ("integer",),  # a category and a number at once
 }
-_TYPES: dict[Use, tuple[pa.DataType, ...]] = {
-    "category": (pa.string(), pa.int64(), pa.bool_()),
-    "list": (pa.list_(pa.string()), pa.list_(pa.int64())),
-    "label": (pa.float64(), pa.bool_()),
-    "number": (pa.float64(),),
-    "integer": (pa.int64(),),
+_TYPES: dict[Use, pa.DataType] = {
+    "category": pa.string(),
+    "list": pa.list_(pa.string()),
+    "label": pa.float64(),
+    "number": pa.float64(),
+    "integer": pa.int64(),
 }
 _INTEGERS = range(-(2**63), 2**63)
 _CATEGORY_INTEGERS = range(-(2**63), 2**64)  # unsigned identifiers too
@@ -39,12 +38,12 @@ class Column:
     use: Use
 
     @property
-    def types(self) -> tuple[pa.DataType, ...]:
-        """Give the Arrow types to parse it as: one that holds all that is accepted, then those a topic may stick to."""
+    def type(self) -> pa.DataType:
+        """Give the Arrow type that holds all that is accepted."""
         return _TYPES[self.use]
 
     def convert(self, value: object) -> object:
-        """Bring a parsed JSON value to the first of `types`; raise RejectError where it is not accepted."""
+        """Bring a parsed JSON value to what its Arrow type holds; raise RejectError where it is not accepted."""
         if value is None:
             return None
         kind = _JSON_TYPES[type(value)]
@@ -59,13 +58,6 @@ class Column:
         if value in _INTEGERS:
             return value
         raise RejectError(Reason.WRONG_TYPE, f"{self.name}: an integer beyond 64 bits")
-
-    def observed(self, values: Iterable[object]) -> pa.DataType | None:
-        """Give the one of `types` that all of these parsed JSON values call for, None where they do not agree."""
-        found = {_arrow_type(value) for value in values if value is not None} - {pa.list_(pa.null())}
-        if pa.float64() in self.types and pa.int64() in found:  # an integer is a number like any other
-            found = found - {pa.int64()} | {pa.float64()}
-        return found.pop() if len(found) == 1 and found <= set(self.types) else None
 
     def _text(self, value: object) -> str:
         if isinstance(value, str):
@@ -129,14 +121,3 @@ def _common_use(field: str, uses: set[Use]) -> Use:
 def _one_of(use: Use) -> str:
     *most, last = _ACCEPTS[use]
     return f"{', '.join(most)} or {last}" if most else last
-
-
-def _arrow_type(value: object) -> pa.DataType:
-    if isinstance(value, bool):
-        return pa.bool_()
-    if isinstance(value, int):
-        return pa.int64() if value in _INTEGERS else pa.uint64()
-    if isinstance(value, list):
-        elements = {_arrow_type(element) for element in value if element is not None}
-        return pa.list_(elements.pop() if len(elements) == 1 else pa.null() if not elements else pa.binary())
-    return {str: pa.string(), float: pa.float64()}.get(type(value), pa.null())

@@ -60,7 +60,7 @@ class PackedDecoder:
         self._read = read_of(learning, columns)
         self._numbered = labelled and learning.events.keep_negatives < 1.0  # who else asks for a row's number?
         self._empty = pa.RecordBatch.from_arrays(
-            [pa.array([], column.types[0]) for column in columns.values()], self._names
+            [pa.array([], column.type) for column in columns.values()], self._names
         )
 
     def pieces(self, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Iterator[Decoded]:

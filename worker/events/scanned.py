@@ -23,7 +23,7 @@ def join(records: Sequence[bytes]) -> bytes:
 
 
 class Scanner:
-    """Reads plain records to columns, whose types are the first of `Column.types`."""
+    """Reads plain records to columns, whose types are `Column.type`."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = tuple(columns)
@@ -54,7 +54,7 @@ def _array(
     column: Column, data: NDArray[np.uint8], tokens: NDArray[np.uint64], at: int, elements: NDArray[np.uint64]
 ) -> pa.Array:
     """Give the column from tokens[:, at]."""
-    kind, n = column.types[0], len(tokens)
+    kind, n = column.type, len(tokens)
     if column.use == "category":
         return _strings(data, tokens, at)
     if column.use == "list":

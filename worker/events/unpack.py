@@ -72,7 +72,7 @@ class Unpacker:
         arrays = []
         for name, column in self._columns.items():
             at = batch.schema.get_field_index(name)
-            arrays.append(pa.nulls(batch.num_rows, column.types[0]) if at < 0 else self._convert(column, batch[at]))
+            arrays.append(pa.nulls(batch.num_rows, column.type) if at < 0 else self._convert(column, batch[at]))
         return pa.RecordBatch.from_arrays(arrays, list(self._columns))
 
     def _read(self, value: bytes) -> Iterator[pa.RecordBatch]:
@@ -109,7 +109,7 @@ class Unpacker:
     def _convert(self, column: Column, array: pa.Array) -> pa.Array:
         kind = array.type
         if pa.types.is_null(kind):
-            return pa.nulls(len(array), column.types[0])
+            return pa.nulls(len(array), column.type)
         found = None
         if column.use == "category":
             found = _category(array)

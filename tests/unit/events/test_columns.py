@@ -1,4 +1,3 @@
-import pyarrow as pa
 import pytest
 
 from worker.errors import ConfigurationError
@@ -94,28 +93,3 @@ def test_refused(use, value):
     with pytest.raises(RejectError, match=r"^x: ") as caught:
         Column(name="x", use=use).convert(value)
     assert caught.value.reason == Reason.WRONG_TYPE
-
-
-@pytest.mark.parametrize(
-    ("use", "values", "expected"),
-    [
-        ("category", [1, None, 2], pa.int64()),
-        ("category", [1, "a"], None),
-        ("category", [True, False], pa.bool_()),
-        ("category", ["a"], pa.string()),
-        ("category", [2**63], None),
-        ("category", [None], None),
-        ("category", [1.5], None),
-        ("list", [[1], [], None, [None, 2]], pa.list_(pa.int64())),
-        ("list", [[1], ["a"]], None),
-        ("list", [[1, "a"]], None),
-        ("list", [[]], None),
-        ("label", [True], pa.bool_()),
-        ("label", [1, 0], pa.float64()),
-        ("label", [1, 0.5], pa.float64()),
-        ("label", [1, True], None),
-        ("number", [1], pa.float64()),
-    ],
-)
-def test_the_type_that_a_topic_sticks_to(use, values, expected):
-    assert Column(name="x", use=use).observed(values) == expected

@@ -218,17 +218,6 @@ def test_categories_are_texts_whatever_a_topic_sends():
     assert turned.table.column("user").to_pylist() == ["u"] * 100
 
 
-def test_arrow_learns_what_type_a_topic_sends():
-    # Given a topic of integers that the scanner leaves to Arrow, for they nest too deep
-    decoder = Decoder(_learning())
-    deep = b',"deep":' + b"[" * 100 + b"]" * 100 + b"}"
-    records = [_with(user=i, tags=[i])[:-1] + deep for i in range(100)]
-    # When two batches are decoded, neither goes through strings
-    for _ in range(2):
-        table = decoder.decode(records, np.full(100, NOW)).table
-        assert [str(table.schema.field(name).type) for name in ("user", "item")] == ["int64", "string"]
-
-
 def test_booleans_as_categories():
     decoded = _decode(_learning(), [_with(user=True)] * 100 + [_with(user=False)] * 100 + [_with(user="true")])
     texts = [str(user).lower() for user in decoded.table.column("user").to_pylist()]

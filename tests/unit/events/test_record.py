@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from worker.events.record import is_strict, parse
+from worker.events.record import nesting, parse
 from worker.events.rejects import Reason, RejectError
 
 
@@ -22,6 +23,17 @@ def test_beyond_double_or_not_what_is_no_json_stays_none(text):
     assert caught.value.reason == Reason.NOT_JSON
 
 
-def test_strict():
-    assert is_strict(b'{"a":"NaN"}')
-    assert not is_strict(b'{"a":NaN}')
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"{}", 1),
+        (b"{}[]", 1),
+        (b'{"a":[[{}]]}', 4),
+        (b'"[["', 0),
+        (b"{", 1),
+        (b'{"a":"\\"[[["}', 1),
+        (b'{"a":"\\\\","b":[[]]}', 3),
+    ],
+)
+def test_nesting(text, expected):
+    assert nesting(np.frombuffer(text, np.uint8)) == expected

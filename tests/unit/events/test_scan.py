@@ -25,7 +25,7 @@ def _scan(batch: list[bytes]) -> dict[int, list[object]]:
     """Give the values of the plain ones of these records by number."""
     table, plain = Scanner(list(COLUMNS.values())).scan(join(batch), np.array([len(one) for one in batch], np.int64))
     table.validate(full=True)
-    assert [str(field.type) for field in table.schema] == [str(column.types[0]) for column in COLUMNS.values()]
+    assert [str(field.type) for field in table.schema] == [str(column.type) for column in COLUMNS.values()]
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
     return dict(zip(plain.tolist(), map(list, rows), strict=True))
 
