@@ -51,8 +51,8 @@ class Snapshots(Section):
     base_after_bytes: int = Field(
         33_554_432,
         ge=0,
-        description="so much is published of a shard, and as much as a base takes, before another base begins: what a "
-        "restore reads beside a base, a fraction of a second",
+        description="so much is published of a shard, and twice as much as a base takes, before another base begins: "
+        "what a restore reads beside a base, a fraction of a second",
     )
 
 
