@@ -23,8 +23,8 @@ INCLUDES = (
     "13 numeric and 26 categorical fields, JSON of 540 bytes, a planted logit with weights of all and 5 pairs; K = 16; "
     '`all` pairs and `model.pairs = "auto"`: kernel alone, from Kafka by one worker with 4 merged shards (of the '
     "clock, and per second of its processor time, from when half of the events are learned, and `auto` has chosen), "
-    "the whole pipeline from memory in one thread then (`settled`), log loss of one shard; `auto_packed`: the same events in "
-    'packed messages (`events.format = "arrow"`), `*_local`: without merging'
+    "the whole pipeline from memory in one thread then (`settled`), log loss of one shard; `auto_packed`: the same "
+    'events in packed messages (`events.format = "arrow"`), `*_local`: without merging'
 )
 EVENTS = 800_000
 NUMERIC, CATEGORICAL = 13, 26
