@@ -109,9 +109,9 @@ def number(title: str, about: str, unit: Unit, expression: str, *, drill: str, w
     return Panel(title=title, about=about, unit=unit, queries=(query,), drill=drill, shape="number", width=width)
 
 
-def rate(metric: str, labels: str = SHARD) -> str:
-    """Give the rate per second of a counter, over what suits the width of the panel."""
-    return f"rate({metric}{{{labels}}}[$__rate_interval])"
+def rate(metric: str, labels: str = SHARD, window: str = "$__rate_interval") -> str:
+    """Give the rate per second of a counter, over what suits the width of the panel or over a window such as `1h`."""
+    return f"rate({metric}{{{labels}}}[{window}])"
 
 
 def total(inner: str, *by: str) -> str:
@@ -129,7 +129,7 @@ def minus(whole: str, part: str) -> str:
     return f"{whole} - {part}"
 
 
-def quantiles(histogram: str, *levels: float) -> tuple[tuple[str, str], ...]:
-    """Give quantiles of a histogram of all workers of a job."""
-    rates = total(rate(f"{histogram}_bucket", JOB), "le")
+def quantiles(histogram: str, *levels: float, window: str = "$__rate_interval") -> tuple[tuple[str, str], ...]:
+    """Give quantiles of a histogram of all workers of a job; what is rare needs a long window."""
+    rates = total(rate(f"{histogram}_bucket", JOB, window), "le")
     return tuple((f"histogram_quantile({level}, {rates})", f"p{level * 100:g}") for level in levels)

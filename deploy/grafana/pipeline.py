@@ -179,9 +179,9 @@ MEMBERSHIP: Final = Row(
         ),
         lines(
             "Duration of a restore",
-            "From the assignment of a shard to its first event; it grows with the size of a base.",
+            "From the assignment of a shard to its first event, within an hour; it grows with the size of a base.",
             "seconds",
-            *quantiles("headrace_restore_seconds", 0.5, 0.99),
+            *quantiles("headrace_restore_seconds", 0.5, 0.99, window="1h"),
             drill=MEMORY,
         ),
     ),

@@ -88,7 +88,7 @@ def test_the_runbook_names_metrics_settings_and_log_actions_that_exist():
     assert sorted(named - settings) == []
     spoken = {
         word
-        for line in re.findall(r"[Ll]og[^.]*?: ((?:`\w+`(?:,| and)? ?)+)", text)
+        for line in re.findall(r"[Ll]og[^.]*?: ((?:`\w+`(?:,| and)?\s*)+)", text)
         for word in re.findall(r"\w+", line)
     }
     assert sorted(spoken - {"and", *first_column("### Log lines")}) == []
