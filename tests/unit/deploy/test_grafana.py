@@ -3,13 +3,15 @@
 import json
 
 import pytest
+import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.__main__ import FOLDER, written
-from tests.support.shown import DASHBOARDS, dashboards, panels
+from tests.support.shown import DASHBOARDS, DEPLOY, dashboards, panels
 
+PROVISIONING = DEPLOY / "grafana/provisioning"
 UNITS = {value for name, value in vars(units).items() if not name.startswith("_") and isinstance(value, str)}
 PANELS = [(uid, panel) for uid, dashboard in dashboards().items() for panel in panels(dashboard)]
 
@@ -58,3 +60,13 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap(uid):
     ]
     assert len(set(cells)) == len(cells)
     assert max(column for column, _ in cells) < 24
+
+
+def test_provisioning_leads_to_a_source_and_to_dashboards():
+    source = yaml.safe_load((PROVISIONING / "datasources/prometheus.yaml").read_text())
+    (prometheus,) = source["datasources"]
+    scraped_every = yaml.safe_load((DEPLOY / "prometheus/prometheus.yaml").read_text())["global"]["scrape_interval"]
+    assert (prometheus["type"], prometheus["jsonData"]["timeInterval"]) == ("prometheus", scraped_every)
+    (provider,) = yaml.safe_load((PROVISIONING / "dashboards/headrace.yaml").read_text())["providers"]
+    assert provider["type"] == "file"
+    assert not provider["allowUiUpdates"]  # they are made from code
