@@ -46,11 +46,15 @@ class Worker:
         """Count what a regular expression finds in the log."""
         return len(re.findall(pattern, self.log))
 
-    def metric(self, name: str) -> dict[str, float]:
-        """Scrape a metric, once it is served: its values, by those of its labels in the order of their names."""
+    def metrics_url(self) -> str:
+        """Give where it serves its metrics, once it does."""
         self.await_log(_SERVED)
         (url,) = set(re.findall(_SERVED, self.log))
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310 - our own worker's
+        return url
+
+    def metric(self, name: str) -> dict[str, float]:
+        """Scrape a metric, once it is served: its values, by those of its labels in the order of their names."""
+        with urllib.request.urlopen(self.metrics_url(), timeout=SECONDS) as answer:  # noqa: S310 - our own worker's
             families = list(text_string_to_metric_families(answer.read().decode()))
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return {",".join(dict(sorted(sample.labels.items())).values()): sample.value for sample in samples}
