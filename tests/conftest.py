@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ import hypothesis
 import pytest
 
 from deploy.broker import Broker, broker
+from deploy.prometheus.programs import Programs, PrometheusUnavailableError, obtain
 
 # Scripts that run with packages of an environment of their own (`make bench`).
 collect_ignore = ["bench/peers"]
@@ -22,6 +24,17 @@ def kafka() -> Iterator[Broker]:
     """One broker for all integration tests. Who stops nodes, or needs three, starts one of its own."""
     with broker() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Programs:
+    """Prometheus and its tool. Where they are not to be had, tests that need them are skipped; in CI they fail."""
+    try:
+        return obtain()
+    except PrometheusUnavailableError as error:
+        if os.environ.get("CI", "").lower() in ("", "0", "false"):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture

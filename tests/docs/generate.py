@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from worker.cli import headrace
 from worker.learning import Feature
-from worker.observe.metrics import FollowerMetrics, WorkerMetrics, new_registry
+from worker.observe.metrics import LABELS, FollowerMetrics, WorkerMetrics, new_registry
 from worker.setting_names import PASSTHROUGH, sections
 
 README = Path(__file__).parents[2] / "README.md"
@@ -24,7 +24,7 @@ BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 def written(text: str) -> str:
     """Give the README with every table as the code has it now."""
-    tables = {"settings": settings, "commands": commands, "metrics": metrics}
+    tables = {"settings": settings, "commands": commands, "metrics": metrics, "labels": labels}
     return BLOCK.sub(lambda found: f"{found[1]}\n{tables[found[2]]()}\n{found[3]}", text)
 
 
@@ -64,6 +64,20 @@ def metrics() -> str:
                     labels = "the versions"
                 rows[name] = (f"`{name}`", metric._type, labels, _cell(metric._documentation))
     return _table(("Metric", "Type", "Labels", "Meaning"), rows.values())
+
+
+def labels() -> str:
+    """Give every label that a metric has, with the values that it may have."""
+    used = {label for kind in (WorkerMetrics, FollowerMetrics) for label in _labels(kind)}
+    return _table(("Label", "Values"), ((f"`{label}`", text) for label, text in LABELS.items() if label in used))
+
+
+def _labels(kind: type[WorkerMetrics] | type[FollowerMetrics]) -> Iterator[str]:
+    registry = new_registry()
+    kind(registry)
+    for metric in registry._collector_to_names:
+        if isinstance(metric, MetricWrapperBase):
+            yield from metric._labelnames
 
 
 def walk(group: click.Group = headrace, path: str = "headrace") -> Iterator[tuple[str, click.Command]]:

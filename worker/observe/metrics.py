@@ -4,6 +4,7 @@ Base units, as Prometheus asks. Labels have few values: `shard`, and words from 
 gives up takes its gauges with it; its counters stay, because a sum over workers must not fall.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
@@ -14,6 +15,23 @@ from worker.observe.client_statistics import ClientStatistics, parse
 
 OUTCOMES: Final = ("committed", "aborted", "fenced")  # of a commit
 REBALANCES: Final = ("assigned", "revoked", "lost")
+
+# Every label but the `le` of histograms and the versions of `headrace_build_info`, with the values that it may have: a
+# bounded number, and never an id out of an event.
+LABELS: Final[Mapping[str, str]] = {
+    "shard": "number of a shard, which is that of its partition",
+    "peer": "number of another shard",
+    "outcome": "`committed`, `aborted` or `fenced`",
+    "reason": "of rejected records one of [these](#rejected-records); of skipped events `duplicate` or `negative`",
+    "kind": (
+        "of rebalances `assigned`, `revoked` or `lost`; of snapshots a kind of record "
+        "([schemas/README.md](schemas/README.md)); of clients `consumer` or `producer`"
+    ),
+    "direction": "`published` or `folded`",
+    "detector": "`residual`, `calibration`, `baseline`, `scores` or `labels`",
+    "field": "one of the fields that `quality.slices` names",
+    "value": "one of the values that `quality.slices` names for that field, or `other`",
+}
 
 # From a commit on an idle loopback broker (milliseconds) to the default transaction timeout and beyond.
 COMMIT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
