@@ -20,7 +20,7 @@ class ShippedKernels(caching.InTreeCacheLocator):
     """The `__pycache__` beside a source file, whether it can be written to or not."""
 
     def ensure_cache_path(self) -> None:
-        """Raise FileNotFoundError where nothing was shipped: numba then goes on to the next locator, if there is one."""
+        """Raise FileNotFoundError where nothing was shipped: numba then asks the next locator, if there is one."""
         folder = Path(self.get_cache_path())
         if not folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, "no kernels were shipped", str(folder))
@@ -36,6 +36,6 @@ def _forgive(_: caching.Cache) -> Iterator[None]:
             raise
 
 
-# numba's own hook for caches that cannot be written: on Windows it forgives EACCES, elsewhere nothing. A test compiles a
-# kernel that was not shipped, and so tells if a newer numba no longer has it.
+# numba's own hook for caches that cannot be written: on Windows it forgives EACCES, elsewhere nothing. A test compiles
+# a kernel that was not shipped, and so tells if a newer numba no longer has it.
 caching.Cache._guard_against_spurious_io_errors = _forgive  # noqa: SLF001
