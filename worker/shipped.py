@@ -16,7 +16,7 @@ from numba.core import caching
 _NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
-class ShippedKernels(caching.InTreeCacheLocator):
+class ShippedKernels(caching.InTreeCacheLocator):  # type: ignore[misc]  # numba has no types
     """The `__pycache__` beside a source file, whether it can be written to or not."""
 
     def ensure_cache_path(self) -> None:

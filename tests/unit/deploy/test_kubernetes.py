@@ -111,7 +111,7 @@ def test_a_worker_has_the_time_that_it_gives_itself_to_end() -> None:
 
 def test_the_worker_speaks_before_the_kubelet_does() -> None:
     probe = worker_of("base")["livenessProbe"]
-    # /healthz is refused from run.stall_seconds on; by then the watchdog looks within a tenth of it, and ends the process.
+    # /healthz says no from run.stall_seconds on; within a tenth of that the watchdog looks, and ends the process.
     assert probe["periodSeconds"] * (probe["failureThreshold"] - 1) > configuration("base").run.stall_seconds / 10
 
 
