@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import frozen
 from tests.support.dockerfile import stages, variables
 
@@ -24,6 +26,7 @@ print(sorted(found.__qualname__ for found in kernels if found.stats.cache_misses
 """
 
 
+@pytest.mark.timeout(1_500)  # packages are fetched, and all kernels are compiled
 def test_what_is_built_runs_without_writing(tmp_path: Path) -> None:
     # Given the files that are copied, and the steps of the stage that builds
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
