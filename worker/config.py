@@ -51,8 +51,8 @@ class Snapshots(Section):
     base_after_bytes: int = Field(
         33_554_432,
         ge=0,
-        description="so much is published of a shard, and as much as a base takes, before another base begins: what a "
-        "restore reads beside a base, a fraction of a second",
+        description="so much is published of a shard, and twice as much as a base takes, before another base begins: "
+        "what a restore reads beside a base, a fraction of a second",
     )
 
 
@@ -71,10 +71,12 @@ class Run(Section):
 
 
 class Metrics(Section):
-    """The port of /metrics, /healthz and /readyz; 0 picks a free one."""
+    """The port of the status page, /metrics, /healthz and /readyz; 0 picks a free one."""
 
     host: str = Field("127.0.0.1", description="0.0.0.0 lets other machines in")
-    port: int = Field(9464, ge=0, le=65_535, description="of /metrics, /healthz and /readyz; 0 picks a free one")
+    port: int = Field(
+        9464, ge=0, le=65_535, description="of the status page (/), /metrics, /healthz and /readyz; 0 picks a free one"
+    )
 
 
 class Log(Section):

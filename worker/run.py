@@ -16,8 +16,10 @@ from worker import warm
 from worker.config import Config
 from worker.errors import BrokerUnreachableError, StalledError
 from worker.observe.health import Health, Watchdog
+from worker.observe.history import History
 from worker.observe.metrics import WorkerMetrics, new_registry
 from worker.observe.server import Server
+from worker.observe.status import About, Status
 from worker.snapshot.sealing import Writing
 from worker.stopping import stop_on_signals
 from worker.stream import client, topics
@@ -47,10 +49,12 @@ def run(config: Config) -> None:
 
     metrics = WorkerMetrics(registry := new_registry())
     health = Health(config.run.stall_seconds, time.monotonic)
+    history = History(time.time)
+    status = Status(_about(config), health, history)
     with ExitStack() as stack:
-        server = stack.enter_context(Server(config.metrics.host, config.metrics.port, registry, health))
+        server = stack.enter_context(Server(config.metrics.host, config.metrics.port, registry, health, status))
         url = f"http://{config.metrics.host}:{server.port}/metrics"
-        _LOG.info("metrics, and health beside them", extra={"action": "serve", "url": url})
+        _LOG.info("metrics; the status page and health beside them", extra={"action": "serve", "url": url})
         watchdog = Watchdog(health, _end_stalled)
         watchdog.start()
         stack.callback(watchdog.stop)
@@ -73,11 +77,21 @@ def run(config: Config) -> None:
             partitions=required.partitions,
             held=held,
             trimmer=Trimmer(admin, config.model.topic),
-            report=Report(metrics, consumer, config.events.topic),
+            report=Report(metrics, consumer, config.events.topic, history),
             health=health,
         )
         stack.callback(loop.close)
         loop.run(stopped.is_set)
+
+
+def _about(config: Config) -> About:
+    return About(
+        kind="worker",
+        model=config.model.name,
+        topics={"events": config.events.topic, "model": config.model.topic, "rejected": config.dead_letter.topic},
+        group=config.kafka.group,
+        loss=config.model.loss,
+    )
 
 
 def _spare_collector() -> None:

@@ -29,7 +29,7 @@ class Learned:
     """What workers did with a topic."""
 
     events_per_second: float  # while every shard had events to learn
-    events_per_core_second: float  # of the workers' processor time, from when they were ready to their last commit
+    events_per_core_second: float  # of the workers' processor time, from when they were ready (or later) to the end
     metrics: Counter[str]  # summed over workers and labels, by name
 
 
@@ -106,14 +106,23 @@ def consume(config: Config, messages: int) -> float:
     return count / seconds
 
 
-def learn(config: Config, workers: int, events: int) -> Learned:
-    """Let workers learn all events of the topic into a new model, which is deleted then."""
+def learn(config: Config, workers: int, events: int, after: int = 0) -> Learned:
+    """Let workers learn all events of the topic into a new model, which is deleted then.
+
+    Args:
+        config: of the model.
+        workers: how many processes.
+        events: of the topic.
+        after: so many, processor time counts; from when the workers are ready unless told otherwise.
+    """
     provision.create(client.administer(config), config)
     with Workers(FOLDER, workers) as running:
         began = time.monotonic()
         urls = running.await_ready(PARTITIONS)
         ready, before = time.monotonic(), _sum(urls)
         commits: dict[int, list[tuple[float, float]]] = {shard: [] for shard in range(PARTITIONS)}
+        if after:
+            before = _watch(running, urls, after, commits)
         metrics = _watch(running, urls, events, commits)
         running.stop()
     drop(config)
@@ -151,7 +160,7 @@ def _per_core_second(before: Counter[str], after: Counter[str]) -> float:
 def _watch(
     running: Workers, urls: list[str], events: int, commits: dict[int, list[tuple[float, float]]]
 ) -> Counter[str]:
-    """Note when each shard has committed how many events, until all are; gives the metrics then.
+    """Note when each shard has committed how many events, until so many are; gives the metrics then.
 
     By the workers' counters: they trim the model topic as they go, so it does not tell of the first versions any more.
     """

@@ -45,9 +45,3 @@ def medians(found: Mapping[str, list[float]], suffix: str = "_eps") -> dict[str,
 def ratio(found: Mapping[str, list[float]], name: str, other: str) -> float:
     """Give how many times the other one a candidate is: the median of the rounds' ratios."""
     return median(ours / theirs for ours, theirs in zip(found[name], found[other], strict=True))
-
-
-def skipped(error: Exception) -> dict[str, str]:
-    """Give a row that was not measured, and why: what this release does not know is no failure of the bench."""
-    text = " ".join(str(error).split()).partition(" For further information")[0]
-    return {"skipped": text[:300]}

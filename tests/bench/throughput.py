@@ -10,9 +10,8 @@ from typing import Any
 
 from deploy.broker import Broker, broker
 from tests.bench import profile, rig, tables, wide
-from tests.bench.size import Size, medians, ratio, rounds, skipped
+from tests.bench.size import Size, medians, ratio, rounds
 from worker.config import Config
-from worker.errors import ConfigurationError
 from worker.simulate import Planted, simulate
 
 EVENTS = 8_000_000  # a dozen commits of a worker, so that its start and its end do not count
@@ -57,19 +56,13 @@ def _json_and_packed(kafka: Broker, events: int, size: Size) -> dict[str, Any]:
         "headrace_1_worker": lambda: learn("headrace_1_worker", 1, config),
         "headrace_2_workers": lambda: learn("headrace_2_workers", 2, config),
     }
-    try:
-        packed = _sent(kafka, events, "arrow")
-    except ConfigurationError as error:
-        arrow: dict[str, Any] = skipped(error)
-    else:
-        arrow = {}
-        candidates["arrow"] = lambda: learn("arrow", 1, packed)
+    packed = _sent(kafka, events, "arrow")
+    candidates["arrow"] = lambda: learn("arrow", 1, packed)
     found = rounds(candidates, size.rounds)
-    rig.drop(config, events=True)
-    if "arrow" in found:
-        rig.drop(packed, events=True)
-        arrow = {"to_json": ratio(found, "arrow", "headrace_1_worker")}
-        arrow |= medians({"headrace_1_worker": found.pop("arrow")})
+    for sent in (config, packed):
+        rig.drop(sent, events=True)
+    arrow = {"to_json": ratio(found, "arrow", "headrace_1_worker")}
+    arrow |= medians({"headrace_1_worker": found.pop("arrow")})
     told = medians(found) | {"arrow": arrow}
     for name in ("headrace_1_worker", "headrace_2_workers"):
         told[f"{name}_to_consume_only"] = ratio(found, name, "consume_only")

@@ -1,19 +1,19 @@
 """Many fields: 13 numeric and 26 categorical ones, the shape of the Criteo log, where the cost of all pairs shows."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from deploy.broker import Broker
 from tests.bench import rig
 from tests.bench.ceilings import NOW, alone
-from tests.bench.size import Size, medians, ratio, rounds, skipped
-from worker.errors import ConfigurationError
+from tests.bench.size import Size, medians, ratio, rounds
+from worker.config import Config
 from worker.learning import Feature, Learning, Model
 from worker.pipeline import Pipeline
 from worker.snapshot.state import ShardState
@@ -21,22 +21,32 @@ from worker.stream.sending import Sender
 
 INCLUDES = (
     "13 numeric and 26 categorical fields, JSON of 540 bytes, a planted logit with weights of all and 5 pairs; K = 16; "
-    '`all` pairs and `model.pairs = "auto"`: kernel alone, from Kafka by one worker (of the clock, and per second of '
-    "its processor time; there `auto` still chooses for all of the time), the whole pipeline from memory in one thread "
-    "once all events were learned, and `auto` has chosen (`settled`), log loss of one shard"
+    '`all` pairs and `model.pairs = "auto"`: kernel alone, from Kafka by one worker with 4 merged shards (of the '
+    "clock, and per second of its processor time, from when half of the events are learned, and `auto` has chosen), "
+    "the whole pipeline from memory in one thread then (`settled`), log loss of one shard; `auto_packed`: the same "
+    'events in packed messages (`events.format = "arrow"`), `*_local`: without merging'
 )
-EVENTS = 250_000
+EVENTS = 800_000
 NUMERIC, CATEGORICAL = 13, 26
 _PAIRS = ((0, 5), (1, 12), (3, 7), (5, 20), (9, 14))  # of categorical fields that interact
 _DIMENSIONS = 4
 _BATCH = 10_000
 _START = 1_735_689_600_000
+_HELD = 250_000  # of the events, what is learned from memory
+_AUTO = 'pairs = "auto"'
 
 
 def features() -> dict[str, Feature]:
     """Give the features: numbers enter by their logarithm, standardised by hand."""
     numeric = Feature(kind="numeric", transform="log", shift=2.1, scale=1.4)
     return {f"n{i}": numeric for i in range(NUMERIC)} | {f"c{i}": Feature() for i in range(CATEGORICAL)}
+
+
+def _toml() -> str:
+    return "\n".join(
+        f'[features.{name}]\nkind = "{it.kind}"\ntransform = "{it.transform}"\nshift = {it.shift}\nscale = {it.scale}'
+        for name, it in features().items()
+    )
 
 
 def draw(events: int, seed: int = 5) -> Iterator[list[bytes]]:
@@ -66,55 +76,61 @@ def draw(events: int, seed: int = 5) -> Iterator[list[bytes]]:
 def measure(kafka: Broker, size: Size) -> dict[str, Any]:
     """Measure with all pairs, and with those that matter."""
     events = size.of(EVENTS, 20_000)
-    topic = rig.fresh_topic()
-    toml = "\n".join(
-        f'[features.{name}]\nkind = "{it.kind}"\ntransform = "{it.transform}"\nshift = {it.shift}\nscale = {it.scale}'
-        for name, it in features().items()
-    )
-    sent = rig.configure(kafka, topic, "sent", features=toml)
-    rig.create(sent)
-    with Sender(sent, rate=None, progress=None) as sender:
-        for number, batch in enumerate(draw(events)):
-            sender.wait()
-            sender.send([b"%d" % (number * _BATCH + at) for at in range(len(batch))], batch)
-    held = list(draw(events))
+    json, packed = (_sent(kafka, events, wire) for wire in ("json", "arrow"))
+    held = list(draw(min(events, _HELD)))
     some = held[: max(1, len(held) // 10)]
-    kernels, settled, workers, told = {}, {}, {}, {}
-    cores: dict[str, list[float]] = {}
-
-    def learn(pairs: str, setting: str) -> float:
-        config = rig.configure(kafka, topic, pairs, features=toml, of_model=setting)
-        learned = rig.learn(config, 1, events)
-        cores[pairs].append(learned.events_per_core_second)
-        return learned.events_per_second
-
-    for pairs, setting in (("all", ""), ("auto", 'pairs = "auto"')):
-        try:
-            learning = Learning(features=features(), model=Model(**({"pairs": pairs} if setting else {})))
-            rig.configure(kafka, topic, pairs, features=toml, of_model=setting)
-        except (ConfigurationError, ValidationError) as error:
-            told[pairs] = skipped(error)
-            continue
+    told: dict[str, Any] = {}
+    kernels, settled = {}, {}
+    for pairs in ("all", "auto"):
+        learning = Learning(features=features(), model=Model(pairs=pairs))
         state, pipeline = ShardState.fresh(0, learning), Pipeline(learning)
         _learn(state, pipeline, held)
         told[pairs] = {"log_loss": state.progress.loss}
         kernels[pairs] = alone(some, learning)["kernel"]
         settled[pairs] = lambda state=state, pipeline=pipeline: _learn(state, pipeline, some)
-        cores[pairs] = []
-        workers[pairs] = lambda pairs=pairs, setting=setting: learn(pairs, setting)
+    cores: dict[str, list[float]] = defaultdict(list)
+
+    def learn(name: str, sent: Config, setting: str) -> float:
+        wire = f', format = "{sent.events.format}"'
+        config = rig.configure(kafka, sent.events.topic, name, features=_toml(), of_events=wire, of_model=setting)
+        learned = rig.learn(config, 1, events, after=events // 2)
+        cores[name].append(learned.events_per_core_second)
+        return learned.events_per_second
+
+    workers = {
+        name: lambda name=name, sent=sent, setting=setting: learn(name, sent, setting)
+        for name, sent, setting in (
+            ("all", json, ""),
+            ("auto", json, _AUTO),
+            ("auto_local", json, f"{_AUTO}\nmerge = false"),
+            ("auto_packed", packed, _AUTO),
+            ("auto_packed_local", packed, f"{_AUTO}\nmerge = false"),
+        )
+    }
     found = rounds(workers, size.rounds)
-    for pairs, rate in medians(found, "").items():
-        told[pairs] |= {"headrace_1_worker_eps": rate, "headrace_1_worker_per_core_eps": median(cores[pairs])}
-    kernel = rounds(kernels, size.rounds)
-    for pairs, rate in medians(kernel, "").items():
-        told[pairs]["kernel_eps"] = rate
-    for pairs, rate in medians(rounds(settled, size.rounds), "").items():
-        told[pairs]["settled_pipeline_eps"] = rate
-    if "auto" in found:
-        told["auto_to_all"] = ratio(found, "auto", "all")
-        told["auto_log_loss_percent"] = 100 * (told["auto"]["log_loss"] / told["all"]["log_loss"] - 1)
-    rig.drop(sent, events=True)
+    for name, rate in medians(found, "").items():
+        told.setdefault(name, {}).update(
+            {"headrace_1_worker_eps": rate, "headrace_1_worker_per_core_eps": median(cores[name])}
+        )
+    for key, candidates in (("kernel_eps", kernels), ("settled_pipeline_eps", settled)):
+        for pairs, rate in medians(rounds(candidates, size.rounds), "").items():
+            told[pairs][key] = rate
+    told["auto_to_all"] = ratio(found, "auto", "all")
+    told["auto_log_loss_percent"] = 100 * (told["auto"]["log_loss"] / told["all"]["log_loss"] - 1)
+    for sent in (json, packed):
+        rig.drop(sent, events=True)
     return told | {"events": events}
+
+
+def _sent(kafka: Broker, events: int, wire: str) -> Config:
+    """Send the stream to a topic of its own."""
+    sent = rig.configure(kafka, rig.fresh_topic(), "sent", features=_toml(), of_events=f', format = "{wire}"')
+    rig.create(sent)
+    with Sender(sent, rate=None, progress=None) as sender:
+        for number, batch in enumerate(draw(events)):
+            sender.wait()
+            sender.send([b"%d" % (number * _BATCH + at) for at in range(len(batch))], batch)
+    return sent
 
 
 def _learn(state: ShardState, pipeline: Pipeline, batches: list[list[bytes]]) -> float:

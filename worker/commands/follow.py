@@ -42,8 +42,10 @@ def follow(config_path: Path | None, *, as_json: bool, once: bool, every: float)
     from worker.follow import Follower
     from worker.observe import log
     from worker.observe.health import Health
+    from worker.observe.history import History
     from worker.observe.metrics import FollowerMetrics, new_registry
     from worker.observe.server import Server
+    from worker.observe.status import About, Status
     from worker.settings import load
     from worker.stopping import stop_on_signals
 
@@ -56,10 +58,13 @@ def follow(config_path: Path | None, *, as_json: bool, once: bool, every: float)
             _tell(follower.served(), as_json=as_json)
         return
     health = Health(max(60.0, 3 * every), time.monotonic)
+    history = History(time.time)
+    about = About(kind="follower", model=config.model.name, topics={"model": config.model.topic})
+    status = Status(about, health, history)
     stopped = threading.Event()
     with (
         stop_on_signals(stopped, config.run.shutdown_seconds),
-        Server(config.metrics.host, config.metrics.port, registry, health) as server,
+        Server(config.metrics.host, config.metrics.port, registry, health, status) as server,
         follower,
     ):
         click.echo(f"metrics: http://{config.metrics.host}:{server.port}/metrics", err=True)
@@ -67,7 +72,10 @@ def follow(config_path: Path | None, *, as_json: bool, once: bool, every: float)
             follower.require_following()
             health.beat()
             health.set_ready(ready=True)
-            _tell(follower.served(), as_json=as_json)
+            served = follower.served()
+            for shard in served:
+                history.served(shard.shard, shard.version, shard.age_seconds, shard.damage)
+            _tell(served, as_json=as_json)
             if stopped.wait(every):
                 return
 

@@ -137,7 +137,7 @@ class Whole:
             shared.merged.add(contribution)
         keys = np.unique(np.concatenate([part.keys for part in contributions]))
         if shared.bounded:  # rows that no shard knows anything of any more are as good as never seen
-            there = shared.merged.has(keys) & ~np.isin(keys, shared.pair_keys)
+            there = shared.merged.has(keys) & ~shared.are_pairs(keys)
             table.remove(keys[~there])
             table.touch(keys[there])
         self._model.renew(keys)

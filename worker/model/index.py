@@ -97,6 +97,19 @@ def fill(keys: NDArray[np.uint64], size: int, slots: NDArray[np.uint32]) -> None
         enter(find(keys[row], keys, slots), keys[row], row, slots)
 
 
+def members(keys: NDArray[np.uint64], among: NDArray[np.uint64], slots: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Tell of each key whether it is in the index."""
+    found = np.empty(len(keys), np.bool_)
+    _members(keys, found, among, slots)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _members(keys, found, among, slots):
+    for i in range(len(keys)):
+        found[i] = there(keys[i], among, slots)
+
+
 def distinct(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Give each key once, in the order in which they first come."""
     kept = np.empty(len(keys), np.uint64)

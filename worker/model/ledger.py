@@ -125,10 +125,8 @@ class Ledger:
 
     def get(self, keys: NDArray[np.uint64]) -> Contribution:
         """Copy what was added to each key; zero where nothing was."""
-        rows = self.rows_of(keys)
-        there, rows = rows != MISSING, np.maximum(rows, 0)
-        seen = np.where(there, self.seen[rows], NEVER)
-        amounts = np.where(there[:, None], self.amounts[rows], 0)
+        seen, amounts = np.empty(len(keys), np.int64), np.empty((len(keys), self.amounts.shape[1]), np.int64)
+        _get(self.rows_of(keys), self.seen, self.amounts, seen, amounts)
         return Contribution(keys=keys, seen=seen, amounts=amounts, tick=self.tick or 0)
 
     def times(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -214,6 +212,15 @@ def _nothing(amounts, row):
 
 
 @njit(cache=True, nogil=True, inline="always")
+def expect_amounts(address: int, row: int, row_bytes: int) -> None:
+    """Have the amounts of a row fetched, if there is one; `address` is where the amounts are."""
+    if row != MISSING:
+        prefetch(address + row * row_bytes)
+        prefetch(address + row * row_bytes + 64)
+        prefetch(address + (row + 1) * row_bytes - 8)
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _look_ahead(number, wanted, slots, slots_at, keys_at, amounts_at, row_bytes):
     """Ask for the slot of a later key, and for the row of one a bit before; what ends in `_at` is an address."""
     if number + 2 * _AHEAD < len(wanted):
@@ -222,9 +229,7 @@ def _look_ahead(number, wanted, slots, slots_at, keys_at, amounts_at, row_bytes)
         row = np.int64(likely(wanted[number + _AHEAD], slots))
         if row != MISSING:
             prefetch(keys_at + row * 8)
-            prefetch(amounts_at + row * row_bytes)
-            prefetch(amounts_at + row * row_bytes + 64)
-            prefetch(amounts_at + (row + 1) * row_bytes - 8)
+        expect_amounts(amounts_at, row, row_bytes)
 
 
 @njit(cache=True, nogil=True)
@@ -268,6 +273,18 @@ def _halve(keys, seen, amounts, size, times, slots, digest, bounded):
         if bounded and _nothing(amounts, row):
             size = _drop(row, keys, seen, amounts, size, slots)
     return size
+
+
+@njit(cache=True, nogil=True)
+def _get(rows, seen, amounts, found_seen, found):
+    amounts_at, row_bytes = amounts.ctypes.data, 8 * amounts.shape[1]
+    for i in range(len(rows)):
+        if i + _AHEAD < len(rows):
+            expect_amounts(amounts_at, np.int64(rows[i + _AHEAD]), row_bytes)
+        row = rows[i]
+        found_seen[i] = seen[row] if row != MISSING else NEVER
+        for k in range(found.shape[1]):
+            found[i, k] = amounts[row, k] if row != MISSING else np.int64(0)
 
 
 @njit(cache=True, nogil=True)

@@ -236,7 +236,12 @@ def gather_rows(wanted, tick, found, keys, as_of, parameters, slots, seed, devia
 @njit(cache=True, nogil=True)
 def places_of(wanted, places, keys, slots) -> None:
     """Find the row of each key, `MISSING` where there is none."""
+    slots_at, keys_at = slots.ctypes.data, keys.ctypes.data
     for i in range(len(wanted)):
+        if i + 2 * _AHEAD < len(wanted):
+            expect(wanted[i + 2 * _AHEAD], slots, slots_at)
+        if i + _AHEAD < len(wanted):
+            prefetch(keys_at + np.int64(likely(wanted[i + _AHEAD], slots)) * 8)
         places[i] = row_at(find(wanted[i], keys, slots), slots)
 
 

@@ -12,7 +12,7 @@ event.
 Evidence comes from a sample of the events, which are learned with all pairs. Every `EVERY` events of the shard it is
 decided, by the count of events alone, so that replays and restarts decide the same:
 
-- **Drop.** Pairs are ranked by the evidence up to the last decision. From the lowest z up, a sixth of those in force at
+- **Drop.** Pairs are ranked by the evidence up to the last decision. From the lowest z up, a third of those in force at
   most goes, if the evidence since then, which had no say in the ranking, says of all these together that they are noise
   (z below 1) and have not saved more than 0.05 % of the loss. So many weak pairs that matter only together stay.
 - **Take up** one that is dropped when its z, counted since then, exceeds 4.
@@ -46,7 +46,7 @@ _MANY = 3  # times as many pairs as fields
 _LEAST = 45
 _BEGIN = 8_192.0  # sampled weight before anything is dropped, so that factors have left where they began
 _FRESH = 2_048.0  # sampled weight that a judgement needs
-_PART = 6
+_PART = 3
 _NOISE, _TOGETHER, _AGAIN, _DRIFT = 1.5, 1.0, 4.0, 4.0
 _BUDGET = 5e-4
 _KEPT = np.float32(0.97)  # of the evidence at each decision: half of it is from the last 23

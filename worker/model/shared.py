@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from worker.model.arithmetic import mix, normal
 from worker.model.batch import SHARED
 from worker.model.forgetting import NEVER, TICKS, growth, left
-from worker.model.index import MISSING
-from worker.model.ledger import GONE, SPARE_BITS, UNIT, Contribution, Ledger
+from worker.model.index import MISSING, fill, members, slots_for
+from worker.model.ledger import GONE, SPARE_BITS, UNIT, Contribution, Ledger, expect_amounts
+from worker.model.prefetch import prefetch
 from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior, Rows
 
 # A row that is known as precisely as this learns on, and gets no more precise: so the sums of 500 shards that come this
@@ -32,6 +33,7 @@ from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISIO
 _LARGEST_PRECISION = 2.0**22
 _LARGEST_AMOUNT = 2.0**60
 _RETRACTED_ROWS = 65_536  # that are copied at once
+_AHEAD = 8  # rows for which memory is asked for before they are made
 _TRUST = 2.0  # how precise a shard holds a row at most, in what it would know alone; above 2 steps would not converge
 
 
@@ -58,6 +60,8 @@ class Shared:
         self._spare_bits = SPARE_BITS if fades else 0
         self.pair_precision = pair_precision
         self.pair_keys = np.array([_pair_key(number) for number in range(pairs)], np.uint64)
+        self._pair_slots = slots_for(pairs)
+        fill(self.pair_keys, pairs, self._pair_slots)
         self.merged = Ledger(FACTORS + prior.factors, bounded=bounded)
         self.own = Ledger(FACTORS + prior.factors, bounded=bounded)
         self._retracted: list[Contribution] = []  # since the last contribution: what was taken back of both
@@ -147,7 +151,11 @@ class Shared:
 
     def holds(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell to which rows [n] this shard has added something that it could take back; pairs are none."""
-        return (self.own.get(keys).amounts >> self._spare_bits).any(axis=1) & ~np.isin(keys, self.pair_keys)
+        return (self.own.get(keys).amounts >> self._spare_bits).any(axis=1) & ~self.are_pairs(keys)
+
+    def are_pairs(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tell of keys [n] whether they are those of pairs of fields."""
+        return members(keys, self.pair_keys, self._pair_slots)
 
     def evidence(self, keys: NDArray[np.uint64], now: int) -> NDArray[np.float32]:
         """Tell how much precision this shard has added to rows [n], in units of their prior's, as of a tick."""
@@ -177,7 +185,7 @@ class Shared:
 
     def rows(self, keys: NDArray[np.uint64]) -> Rows:
         """Make rows from the ledger: their prior, and all that was added. Keys of pairs are left out."""
-        keys = keys[~np.isin(keys, self.pair_keys)]
+        keys = keys[~self.are_pairs(keys)]
         as_of = np.full(len(keys), self.tick) if self._spare_bits else None
         # When anybody last added to a row depends, where rows are dropped, on the order in which shards are added up.
         seen = (self.own if self.bounded else self.merged).times(keys)
@@ -293,8 +301,13 @@ def _fill(
     keys, of_all, amounts, of_own, own_amounts, late, unit, parameters,
     seed, deviation, weight_precision, factor_precision,
 ):  # fmt: skip
-    zero = np.int64(0)
+    zero, row_bytes = np.int64(0), 8 * amounts.shape[1]
+    amounts_at, own_at = amounts.ctypes.data, own_amounts.ctypes.data
     for i in range(len(keys)):
+        if i + _AHEAD < len(keys):
+            expect_amounts(amounts_at, np.int64(of_all[i + _AHEAD]), row_bytes)
+            if of_own[i + _AHEAD] != MISSING:
+                prefetch(own_at + np.int64(of_own[i + _AHEAD]) * row_bytes)
         row, own = of_all[i], of_own[i]
         there = row != MISSING
         weight_own = own_amounts[own, 1] >> late if own != MISSING else zero

@@ -1,4 +1,4 @@
-"""The HTTP port of a process: `/metrics` for Prometheus, `/healthz` and `/readyz` for an orchestrator."""
+"""The HTTP port of a process: `/` for people, `/metrics` for Prometheus, `/healthz` and `/readyz` for orchestrators."""
 
 import json
 import socket
@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from worker.errors import ConfigurationError
 from worker.observe.health import Health
+from worker.observe.page import Page
+from worker.observe.status import Status
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -25,14 +27,18 @@ class Server:
         port: 0 picks a free one, which `port` tells then.
         registry: what `/metrics` shows, in the format that the scraper asks for.
         health: what `/healthz` and `/readyz` answer: 200, or 503 with the reason.
+        status: what `/` and `/status.json` show; without, there is no such page.
 
     Raises:
         ConfigurationError: where the address cannot be listened on.
     """
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
+    def __init__(
+        self, host: str, port: int, registry: CollectorRegistry, health: Health, status: Status | None = None
+    ) -> None:
         self._metrics = make_wsgi_app(registry)
         self._health = health
+        self._page = Page(status) if status is not None else None
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
             kind: type[WSGIServer] = type("_Server", (_ThreadingServer,), {"address_family": family})
@@ -71,12 +77,15 @@ class Server:
         if path == "/metrics":
             answer: Iterable[bytes] = self._metrics(environ, start_response)
             return answer
+        if self._page is not None and path in {"/", "/status.json"}:
+            return _answer_page(self._page, path, environ.get("REQUEST_METHOD", "GET"), start_response)
         if path == "/healthz":
             reason, status = self._health.why_not_alive(), "200 OK"
         elif path == "/readyz":
             reason, status = self._health.why_not_ready(), "200 OK"
         else:
-            reason, status = "there are /metrics, /healthz and /readyz", "404 Not Found"
+            pages = "" if self._page is None else "/, /status.json, "
+            reason, status = f"there are {pages}/metrics, /healthz and /readyz", "404 Not Found"
         if reason is not None and status == "200 OK":
             status = "503 Service Unavailable"
         body: dict[str, Any] = {"ok": reason is None}
@@ -84,6 +93,16 @@ class Server:
             body["reason"] = reason
         start_response(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
         return [json.dumps(body).encode() + b"\n"]
+
+
+def _answer_page(page: Page, path: str, method: str, start_response: "StartResponse") -> list[bytes]:
+    if method not in {"GET", "HEAD"}:
+        start_response("405 Method Not Allowed", [("Allow", "GET, HEAD"), ("Content-Length", "0")])
+        return []
+    kind = "text/html; charset=utf-8" if path == "/" else "application/json"
+    body = page.html() if path == "/" else page.json()
+    start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body))), *page.headers])
+    return [body] if method == "GET" else []
 
 
 class _ThreadingServer(ThreadingMixIn, WSGIServer):

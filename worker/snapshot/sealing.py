@@ -46,6 +46,10 @@ from worker.snapshot.records import (
 )
 from worker.snapshot.state import ShardState, Sweep
 
+# A base begins when what came since is so many times its size: a restore reads no more than that and the base itself,
+# and where most of the rows move all the time, no more than a third of what is written are bases.
+_BASES_WORTH = 2
+_MEASURED_ROWS = 2_048  # at least, where there are as many: how far these moved stands for all
 _FRAME_BYTES = 2_048  # what a record takes beside its value: key, headers, and Kafka's own
 
 
@@ -88,7 +92,7 @@ class Folded:
 
     rows: int = 0
     bytes: int = 0  # that they take in records
-    distance: float | None = None  # how far that moved shared rows; None where it holds none
+    distance: float | None = None  # how far that moved shared rows, of many a part; None where it holds none
 
 
 class Sealed:
@@ -262,7 +266,7 @@ class Sealed:
             if model.shared is not None:
                 size_bytes += len(model.shared.merged) * entry_bytes(factors)
             size_bytes += len(state.cells) * WORD_BYTES
-            if state.bytes_since_base > max(size_bytes, self._writing.base_after_bytes):
+            if state.bytes_since_base > max(_BASES_WORTH * size_bytes, self._writing.base_after_bytes):
                 own, merged = model.shared.frozen() if model.shared is not None else (None, None)
                 self._sweep = Sweep(
                     version=self.version, stop_row=len(model.table), own=own, merged=merged, peers=dict(state.peers),
@@ -300,10 +304,11 @@ class Sealed:
         if shared is None or contribution is None:
             return
         theirs = distinct(np.concatenate([contribution.keys[:0], *(it.contribution.keys for it in foldings)]))
-        theirs = theirs[~np.isin(theirs, shared.pair_keys)]
+        theirs = theirs[~shared.are_pairs(theirs)]
         if shared.bounded:
             theirs = theirs[state.model.table.has(theirs)]
-        weights = state.model.table.weights(theirs)
+        measured = theirs[:: max(1, len(theirs) // _MEASURED_ROWS)]
+        weights = state.model.table.weights(measured)
         for folding in sorted(foldings, key=lambda it: (it.shard, it.peer.version)):
             shared.merged.add(folding.contribution)
             state.peers[folding.shard] = folding.peer
@@ -312,7 +317,7 @@ class Sealed:
         self.folded = Folded(
             rows=rows,
             bytes=rows * entry_bytes(self._writing.learning.model.factors),
-            distance=_distance(weights, state.model.table.weights(theirs)) if len(theirs) else None,
+            distance=_distance(weights, state.model.table.weights(measured)) if len(measured) else None,
         )
 
     def _record(self, kind: Kind, value: bytes, sequence: int) -> Record:

@@ -138,7 +138,7 @@ class Assignment:
         _LOG.info("gave up shards %s", shards, extra={"action": action})
         self._forget(shards)
         for shard in shards:
-            self._report.metrics.forget_shard(shard)
+            self._report.gave_up(shard)
         if self._incremental:
             consumer.incremental_unassign(partitions)
         else:

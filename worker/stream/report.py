@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
+from worker.observe.curve import Sums
+from worker.observe.history import Commit, History
 from worker.observe.metrics import WorkerMetrics
 from worker.quality.progress import EVENTS, LABEL, LOSS, PREDICTION, WEIGHT
 from worker.snapshot.manifest import Counts, Manifest
@@ -21,10 +23,18 @@ _LOG = logging.getLogger(__name__)
 
 
 class Report:
-    """Turns commits into metrics and log lines."""
+    """Turns commits into metrics, log lines, and what the status page shows.
 
-    def __init__(self, metrics: WorkerMetrics, consumer: Consumer, topic: str) -> None:
+    Args:
+        metrics: those of this worker.
+        consumer: tells where partitions end.
+        topic: the event topic.
+        history: what the status page shows of the past.
+    """
+
+    def __init__(self, metrics: WorkerMetrics, consumer: Consumer, topic: str, history: History | None = None) -> None:
         self.metrics = metrics
+        self.history = history or History()
         self._topic = topic
         self._consumer = consumer
         self._told: dict[int, tuple[NDArray[np.float64], Counts]] = {}  # by shard: progressive sums, and the rest
@@ -34,7 +44,13 @@ class Report:
         """Note where a shard stands that another worker, or an earlier life, has brought so far."""
         self.metrics.restore_seconds.observe(seconds)
         self._told[state.shard] = state.progress.sums.copy(), state.counts()
+        self.history.began(state.shard, state.version, state.progress.events)
         self._gauges(state)
+
+    def gave_up(self, shard: int) -> None:
+        """Note that another worker tells of a shard from now on."""
+        self.metrics.forget_shard(shard)
+        self.history.forget(shard)
 
     def stood_still(self, seconds: float) -> None:
         """Note for how long learning stood still while versions were sealed."""
@@ -59,8 +75,10 @@ class Report:
             self.metrics.evicted_rows.labels(shard).inc(now.evicted - before.evicted)
             self.metrics.admitted_rows.labels(shard).inc(now.admitted - before.admitted)
             self.metrics.held_back.labels(shard).inc(now.held_back - before.held_back)
-            for reason, count in (Counter(now.rejected) - Counter(before.rejected)).items():
+            rejected = Counter(now.rejected) - Counter(before.rejected)
+            for reason, count in rejected.items():
                 self.metrics.rejected.labels(shard, reason).inc(count)
+            self._rejections(version, rejected)
             for reason, count in (Counter(now.skipped) - Counter(before.skipped)).items():
                 self.metrics.skipped.labels(shard, reason).inc(count)
             for part in manifest.records:
@@ -74,7 +92,8 @@ class Report:
                 self.metrics.event_time_lag.labels(shard).set((manifest.created - manifest.watermark) / 1_000)
             if state.model.shared is not None:
                 self._exchanged(sealed.folded, manifest)
-            self._gauges(state)
+            lag = self._gauges(state)
+            self.history.committed(_commit(version, manifest, more, lag))
         _LOG.debug(
             "committed %s in %.3f s", {manifest.shard: manifest.version for manifest in manifests}, seconds,
             extra={"action": "commit"},
@@ -93,6 +112,7 @@ class Report:
         """Note that a transaction was aborted."""
         self.metrics.commits.labels("aborted").inc()
         self.metrics.transactions_aborted.inc()
+        self.history.aborted()
 
     def fenced(self) -> None:
         """Note that this worker may not commit any more."""
@@ -108,7 +128,20 @@ class Report:
         if folded.distance is not None:
             self.metrics.merge_distance.labels(shard).set(folded.distance)
 
-    def _gauges(self, state: ShardState) -> None:
+    def _rejections(self, version: Outgoing, counts: Counter[str]) -> None:
+        """Note where the last record of each reason stands, and nothing of what it holds."""
+        places: dict[str, tuple[int | None, float | None]] = {}
+        for message, bad in reversed(version.dead_letters):
+            if len(places) == len(counts):
+                break
+            kind, milliseconds = message.timestamp()
+            at = None if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds / 1_000
+            places.setdefault(bad.reason, (message.offset(), at))
+        for reason, count in counts.items():
+            self.history.rejected(version.owned.state.shard, reason, count, *places.get(reason, (None, None)))
+
+    def _gauges(self, state: ShardState) -> int | None:
+        """Set what a shard is like now; gives how many records of it are not yet learned, where that is known."""
         shard = str(state.shard)
         self.metrics.table_rows.labels(shard).set(len(state.model.table))
         self.metrics.table_bytes.labels(shard).set(state.model.nbytes)
@@ -118,6 +151,32 @@ class Report:
                 TopicPartition(self._topic, state.shard), timeout=1, cached=True
             )
         except KafkaException:
-            return
-        if end >= 0:
-            self.metrics.offset_lag.labels(shard).set(max(0, end - state.next_offset))
+            return None
+        if end < 0:
+            return None
+        lag = max(0, int(end) - state.next_offset)
+        self.metrics.offset_lag.labels(shard).set(lag)
+        return lag
+
+
+def _commit(version: Outgoing, manifest: Manifest, more: NDArray[np.float64], lag: int | None) -> Commit:
+    state = version.owned.state
+    dated = manifest.watermark is not None and more[EVENTS] > 0
+    return Commit(
+        shard=manifest.shard,
+        version=manifest.version,
+        created=manifest.created / 1_000,
+        events=manifest.state.events,
+        more=Sums(
+            events=float(more[EVENTS]),
+            weight=float(more[WEIGHT]),
+            loss=float(more[LOSS]),
+            label=float(more[LABEL]),
+            score=float(more[PREDICTION]),
+        ),
+        baseline=version.sealed.progress.loss,
+        rows=len(state.model.table),
+        bytes=state.model.nbytes,
+        offset_lag=lag,
+        event_time_lag=(manifest.created - (manifest.watermark or 0)) / 1_000 if dated else None,
+    )

@@ -1,3 +1,4 @@
+import http.client
 import json
 import socket
 import urllib.error
@@ -8,7 +9,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 from worker.errors import ConfigurationError
 from worker.observe.health import Health
+from worker.observe.history import History
 from worker.observe.server import Server
+from worker.observe.status import About, Status
 
 
 def get(port, path, **headers):
@@ -91,3 +94,41 @@ def test_the_port_is_free_after_stop(registry, health):
     first.stop()
     second = Server("127.0.0.1", first.port, registry, health)
     second.stop()
+
+
+@pytest.fixture
+def shown(registry, health):
+    status = Status(About(kind="worker", model="clicks", topics={}), health, History(lambda: 0.0))
+    with Server("127.0.0.1", 0, registry, health, status) as started:
+        yield started
+
+
+def ask(port, method, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer, body
+
+
+def test_the_status_page_and_its_json(shown):
+    answer, body = ask(shown.port, "GET", "/")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert body.startswith(b"<!doctype html>")
+    assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    answer, body = ask(shown.port, "GET", "/status.json")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert json.loads(body)["about"]["model"] == "clicks"
+    assert "/status.json" in json.loads(get(shown.port, "/nowhere")[2])["reason"]
+
+
+@pytest.mark.parametrize("path", ["/", "/status.json"])
+def test_other_methods_than_get(shown, path):
+    answer, body = ask(shown.port, "HEAD", path)
+    assert (answer.status, body) == (200, b"")
+    assert int(answer.headers["Content-Length"]) > 100
+    answer, body = ask(shown.port, "POST", path)
+    assert (answer.status, body, answer.headers["Allow"]) == (405, b"", "GET, HEAD")

@@ -181,6 +181,7 @@ def test_a_base_is_complete_however_fast_the_shard_grows():
     many = {"users": 1_000_000, "items": 1_000_000}
     for _ in range(3):
         writer.learn(events(1_000, 0, **many))  # some 2,000 rows; a part takes 370 of them
+        writer.state.bytes_since_base += 1_000_000  # of rows that moved again and again
         writer.commit()
     assert writer.state.sweep is not None
     assert writer.state.sweep.version == 2

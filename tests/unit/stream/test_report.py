@@ -1,12 +1,14 @@
 """What commits of merged shards tell the metrics."""
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Consumer
 from prometheus_client import CollectorRegistry
 
 from tests.support.lineage import Writer, events, learning_of, versions
+from worker.events.rejects import Reason, Rejected
 from worker.learning import Events
 from worker.observe.metrics import WorkerMetrics
+from worker.quality.progress import LOSS, WEIGHT
 from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding
 from worker.stream.contributions import folding_of
@@ -129,3 +131,52 @@ def test_rows_that_were_let_in_and_values_that_were_held_back_are_counted_once(r
     ]
     assert told == [admission.admitted - before[0], admission.held_back - before[1]]
     assert min(told) > 0
+
+
+class Record:
+    """As much of a record of the event topic as is told of one that is rejected."""
+
+    def __init__(self, offset: int, timestamp: tuple[int, int]) -> None:
+        self._offset, self._timestamp = offset, timestamp
+
+    def offset(self) -> int:
+        return self._offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return self._timestamp
+
+
+def test_the_status_page_is_told_what_is_committed_and_no_more(report):
+    writer = Writer()
+    writer.advance(100)  # by another worker
+    report.began(writer.state, 0.0)
+    assert [(shard.version, shard.events) for shard in report.history.shards()] == [(1, 100)]
+    before = writer.state.progress.sums.copy()
+    # When a version holds 50 events and three bad records
+    writer.learn([*events(50, 3), b"no json", b"[]", b"no json"])
+    sealed = writer.seal()
+    sealed.close(0, 0)
+    bad = [
+        (Record(7, (TIMESTAMP_CREATE_TIME, 1_500)), Rejected(index=0, reason=Reason.NOT_JSON, detail="")),
+        (Record(8, (TIMESTAMP_NOT_AVAILABLE, 0)), Rejected(index=1, reason=Reason.NOT_OBJECT, detail="")),
+        (Record(9, (TIMESTAMP_CREATE_TIME, 2_500)), Rejected(index=2, reason=Reason.NOT_JSON, detail="")),
+    ]
+    version = Outgoing(owned=Owned.restored(writer.state, []), sealed=sealed, offset=0, dead_letters=bad)
+    assert len(report.history.curve(0)) == 0
+    report.committed([version], [sealed.settle()], 0.0)
+    # Then these count, and the last place of each reason is told
+    (shard,) = report.history.shards()
+    more = sealed.progress.sums - before
+    assert (shard.version, shard.events, shard.rows) == (2, 150, len(writer.state.model.table))
+    assert shard.loss == more[LOSS] / more[WEIGHT]
+    assert shard.baseline == pytest.approx(sealed.progress.loss, rel=1e-12)
+    told = {one.reason: (one.count, one.offset, one.time) for one in report.history.rejections()}
+    assert told == {"not_json": (2, 9, 2.5), "not_object": (1, 8, None)}
+    # and a shard that another worker has is not shown
+    report.gave_up(0)
+    assert report.history.shards() == []
+
+
+def test_the_status_page_is_told_of_aborts(report):
+    report.aborted()
+    assert report.history.last_abort() is not None
