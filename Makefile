@@ -42,9 +42,13 @@ check: setup ## What CI runs: format, lint, types, layers, all tests
 bench: setup ## Measure, in twenty minutes; ONLY=name picks one part, PEERS=torch adds a peer of some gigabytes
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS))
 
-lock: .venv/.uv ## Write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
+# One set of versions: what the image is made from and with is a part of what all of this is tested with.
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
+
+lock: .venv/.uv ## Write requirements.lock anew from pyproject.toml, and the image's locks from it
+	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml -c requirements.lock $(LOCK) -o deploy/image/requirements.lock
+	$(BIN)/uv pip compile --group build -c requirements.lock $(LOCK) -o deploy/image/build.lock
 
 clean: ## Remove .venv, .cache, build and every cache
 	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
