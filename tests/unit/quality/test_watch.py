@@ -22,9 +22,7 @@ def watch_of(*, every: int = 1_000_000, window: int = WINDOW, logistic: bool = T
     return Watch.fresh(Watching(logistic=logistic, window_events=window, false_alarm_every_events=every, **more))
 
 
-def observe(
-    watch: Watch, predictions, labels, *, variances=None, weights=None, keys=None, cuts=(), kept=1.0
-) -> Progress:
+def observe(watch: Watch, predictions, labels, *, variances=None, weights=None, keys=None, cuts=()) -> Progress:
     n, progress = len(labels), Progress(logistic=watch.watching.logistic)
     columns = [np.asarray(it, np.float32) for it in (predictions, labels)]
     variances = np.zeros(n, np.float32) if variances is None else np.asarray(variances, np.float32)
@@ -119,7 +117,7 @@ def test_what_is_hardly_known_is_not_taken_for_sure():
 
 
 def test_negatives_that_are_left_out_are_no_drift():
-    logits, p, y = drawn(60_000, 3)
+    _, p, y = drawn(60_000, 3)
     kept = (y == 1) | (np.random.default_rng(1).random(len(y)) < 0.2)
     aware, unaware = watch_of(kept=0.2), watch_of()
     observe(aware, p[kept], y[kept])
@@ -140,7 +138,9 @@ def test_squared_loss_has_its_own_baseline():
     assert math.isnan(watch.last_window()["auc"])
     observe(watch, y[:900] + rng.normal(0, 2, 900), y[:900])
     assert watch.alarm(BASELINE).alarms == 1
-    observe(watch, y[:5_000] + 5, y[:5_000] + 5)
+    watch = watch_of(logistic=False)
+    observe(watch, y[:6_000], y[:6_000])
+    observe(watch, y[:6_000] + 5, y[:6_000] + 5)
     assert watch.alarm(LABELS).alarms == watch.alarm(SCORES).alarms == 1
 
 
