@@ -11,7 +11,7 @@ from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.pack import write
 from worker.events.partition import partition_of
-from worker.learning import Events, Feature, Learning, Model
+from worker.learning import Events, Feature, Learning, Model, Quality
 from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
 from worker.model.index import distinct
@@ -42,6 +42,7 @@ _EVERY_KIND = Learning(
         "user_x_item": Feature(kind="cross", of=("user", "item")),
     },
     model=Model(merge=False),
+    quality=Quality(slices={"item": ("i1",)}),
 )
 _CATEGORIES = {name: feature for name, feature in _EVERY_KIND.features.items() if name != "price"}
 

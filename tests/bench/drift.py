@@ -32,11 +32,12 @@ from worker.snapshot.state import ShardState
 
 INCLUDES = {
     "false_alarms.*": "20 planted streams of 5,000,000 events that stay as they are: alarms a million events, as "
-    "configured, and measured from the end of the warm-up on; each detector alone; MovieLens-100K: alarms of 100,000 events",
-    "detection.*": "drift after 800,000 events: median events to the first alarm, the share of streams without one within "
-    "200,000 events (gradual 500,000), F1 with the alarms before the drift as false ones; `headrace`: any of its detectors",
+    "configured, and measured from the end of the warm-up on; each detector alone; MovieLens-100K: alarms of 100,000",
+    "detection.*": "drift after 800,000 events: median events to the first alarm, the share of streams without one "
+    "within 200,000 events (gradual 500,000), F1 with alarms before the drift as false ones; `headrace`: any of ours",
     "tuned.*": "River's detectors on the losses: the setting, and its false alarms a million events",
-    "overhead.*": "nanoseconds an event of all that is watched, per cent of predicting and learning (`take`) and of that with decoding (`pipeline`); one thread",
+    "overhead.*": "nanoseconds an event of all that is watched, per cent of predicting and learning (`take`), and of "
+    "that with decoding (`pipeline`); one thread",
 }
 EVERY = 1_000_000  # events between two false alarms
 _STREAMS, _EVENTS, _TUNED_ON = 20, 5_000_000, 2
