@@ -135,7 +135,8 @@ def _hold_back(timestamps: NDArray[np.int64]) -> None:
 def _choose_pairs(timestamps: NDArray[np.int64]) -> None:
     """Learn events of so many fields that pairs can be dropped."""
     features = {name: Feature(field="item") for name in "abcdefghijkl"} | {"user": Feature()}
-    learning = _EVERY_KIND.model_copy(update={"features": features, "model": Model(merge=False, pairs="auto")})
+    model = Model(merge=False, pairs="auto")
+    learning = _EVERY_KIND.model_copy(update={"features": features, "model": model, "quality": Quality()})
     state = ShardState.fresh(0, learning)
     Pipeline(learning).learn(state, _events(item="i1"), timestamps, _EVENTS)
     state.digest()

@@ -164,7 +164,7 @@ def test_an_alarm_of_drift_is_counted_and_logged_with_the_version_that_holds_it_
         registry.get_sample_value("headrace_slice_weight_sum_total", {"shard": "0", "field": "item", "value": value})
         for value in ("i1", "other")
     ]
-    assert sum(of_slices) == 3_900
+    assert sum(of_slices) == 900  # since this worker has the shard
     assert min(of_slices) > 0
     # And a worker that takes the shard over does not tell it again
     caplog.clear()
