@@ -9,22 +9,6 @@ from typing import Final
 
 # Name as it is scraped -> its labels.
 PENDING: Final[Mapping[str, tuple[str, ...]]] = {
-    # progressive evaluation
-    "headrace_progressive_squared_error_sum_total": ("shard",),
-    "headrace_window_loss": ("shard",),
-    "headrace_window_baseline_loss": ("shard",),
-    "headrace_window_normalized_entropy": ("shard",),
-    "headrace_window_calibration": ("shard",),
-    "headrace_window_calibration_error": ("shard",),
-    "headrace_window_auc": ("shard",),
-    "headrace_slice_loss_sum_total": ("shard", "field", "value"),
-    "headrace_slice_weight_sum_total": ("shard", "field", "value"),
-    "headrace_slice_label_sum_total": ("shard", "field", "value"),
-    "headrace_slice_score_sum_total": ("shard", "field", "value"),
-    # drift
-    "headrace_drift_alarms_total": ("shard", "detector"),
-    "headrace_drift_statistic": ("shard", "detector"),
-    "headrace_drift_threshold": ("detector",),
     # response and publish gate
     "headrace_servable": ("shard",),
     "headrace_frozen": ("shard", "reason"),

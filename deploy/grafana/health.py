@@ -97,9 +97,11 @@ LOSS: Final = Row(
         lines(
             "AUC",
             "Probability that an event with label 1 is scored above one with label 0, over the last window of events. "
-            "0.5 is chance. It says how well the model ranks, and nothing about calibration.",
+            "0.5 is chance. It says how well the model ranks, and nothing about calibration. It is counted by bins of "
+            "scores, and the exact one is no further from it than the bound.",
             "ratio",
             (f"headrace_window_auc{{{SHARD}}}", "shard {{shard}}"),
+            (f"headrace_window_auc_error{{{SHARD}}}", "shard {{shard}} bound"),
             drill=PIPELINE,
         ),
         lines(

@@ -27,7 +27,7 @@ class About:
     topics: Mapping[str, str]  # by what they are for
     group: str | None = None
     loss: str = "logistic"
-    baseline: str = "average since the model began"  # the name of the loss that losses are held against
+    baseline: str = "slow average"  # the name of the loss that losses are held against
 
 
 class Status:

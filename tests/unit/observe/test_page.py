@@ -89,7 +89,7 @@ def test_the_json_holds_what_is_known(health, history, now):
     assert (told["format"], told["now"], told["started"]) == (1, now[0], now[0] - 1)
     assert told["about"] == {
         "kind": "worker", "model": "clicks", "topics": {"events": "views"}, "group": "g",
-        "loss": "logistic", "baseline": "average since the model began",
+        "loss": "logistic", "baseline": "slow average",
     }  # fmt: skip
     assert told["build"]["version"]
     (shard,) = told["shards"]
