@@ -297,6 +297,28 @@ class Quality(Section):
         description="told apart in metrics: up to 8 categorical features, of each up to 32 values, such as { device = "
         '["ios", "web"] }; all other values are `other`',
     )
+    gate_entropy: float | None = Field(
+        None,
+        gt=0,
+        examples=[1.0],
+        description="a version is not served while the normalised entropy of its shard's last window is higher. Of the "
+        "logistic loss",
+    )
+    gate_calibration: tuple[float, float] | None = Field(
+        None,
+        examples=[(0.8, 1.25)],
+        description="the same while the calibration of that window is not within these two, such as [0.8, 1.25]",
+    )
+
+    @field_validator("gate_calibration")
+    @classmethod
+    def _around_one(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 <= value[0] < 1 < value[1]:
+            raise ValueError(
+                "must be the lowest and the highest calibration that is served, with 1, which is calibrated, between "
+                "them: such as [0.8, 1.25]"
+            )
+        return value
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -341,13 +363,20 @@ class Learning(Section):
                 '"logistic", or leave it out'
             )
         self._require_room()
+        self._require_judgeable()
+        return self
+
+    def _require_judgeable(self) -> None:
+        """Refuse to watch what is not there."""
+        for name in ("gate_entropy", "gate_calibration"):
+            if getattr(self.quality, name) is not None and self.model.loss != "logistic":
+                raise ValueError(f'quality.{name} is of probabilities: set model.loss = "logistic", or leave it out')
         for name in self.quality.slices:
             if name not in self.features or self.features[name].kind != "categorical":
                 raise ValueError(
                     f"quality.slices names {name!r}, which is no categorical feature: slices are of those, by their "
                     "values"
                 )
-        return self
 
     def _require_pairs(self) -> None:
         """Refuse named pairs that are none, or are named twice."""

@@ -94,6 +94,8 @@ def _type(field: FieldInfo, name: str) -> str:
         return "table"
     if get_origin(kinds[0]) is Literal:  # or else a list
         return " or ".join(f"`{value}`" for value in get_args(kinds[0])) + " or a list of pairs"
+    if get_origin(kinds[0]) is tuple:
+        return "two numbers"
     if get_origin(annotation) is tuple:
         return "list of numbers" if kinds[0] is float else "list of texts"
     if annotation is bool:

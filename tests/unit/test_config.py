@@ -364,3 +364,24 @@ def test_bytes_that_hold_the_counters_and_nothing_else_are_refused(tmp_path):
     assert "model.max_bytes = '1MiB' is too few" in told
     assert "model.admission_counters 6815744" in told
     load(write(tmp_path, f"{text}admission_counters = 100_000\n"), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("gate_calibration = [1.1, 1.3]", "with 1, which is calibrated, between them: such as [0.8, 1.25]"),
+        ("gate_calibration = [0.8]", "quality.gate_calibration"),
+        ("gate_entropy = 0", "greater than 0"),
+        ("gate_entropy = 1.0\n[model]\nloss = 'squared'", 'quality.gate_entropy is of probabilities: set model.loss = "logistic"'),
+        ("gate_calibration = [0.5, 2]\n[model]\nloss = 'squared'", "quality.gate_calibration is of probabilities"),
+    ],
+)  # fmt: skip
+def test_a_gate_that_makes_no_sense_is_refused(tmp_path, text, told):
+    (problem, *_) = problems(write(tmp_path, f"[quality]\n{text}\n[features.user]\n"))
+    assert told in problem
+
+
+def test_a_gate_is_set_by_the_environment_too():
+    environment = {"HEADRACE_QUALITY__GATE_CALIBRATION": "[0.8, 1.25]", "HEADRACE_QUALITY__GATE_ENTROPY": "1"}
+    quality = load(None, USER | environment).quality
+    assert (quality.gate_calibration, quality.gate_entropy) == ((0.8, 1.25), 1.0)

@@ -172,6 +172,10 @@ class WorkerMetrics:
         self.slice_label_sum = counter("slice_label_sum", "Weighted sum of their labels", *of_slice)
         self.slice_score_sum = counter("slice_score_sum", "Weighted sum of their scores", *of_slice)
 
+        self.servable = gauge(
+            "servable", "1 where the last version may be served, 0 where it is held back by quality.gate_*", "shard"
+        )
+
         # Drift, and the last window of quality.window events.
         self.drift_alarms = counter("drift_alarms", "Alarms of drift", "shard", "detector")
         self.drift_statistic = gauge(
@@ -212,7 +216,7 @@ class WorkerMetrics:
             self.merge_distance,
         ):
             gauge.remove_by_labels({"shard": str(shard)})
-        for gauge in (self.drift_statistic, *self.windows.values()):
+        for gauge in (self.servable, self.drift_statistic, *self.windows.values()):
             gauge.remove_by_labels({"shard": str(shard)})
 
     def forget_peer(self, peer: int) -> None:
@@ -232,6 +236,12 @@ class FollowerMetrics:
         self.version_age_seconds = Gauge(
             "headrace_follower_version_age_seconds",
             "Time since that version was committed",
+            ("shard",),
+            registry=registry,
+        )
+        self.held_back = Gauge(
+            "headrace_follower_held_back",
+            "Versions newer than the one served that are not servable",
             ("shard",),
             registry=registry,
         )

@@ -15,6 +15,7 @@ from worker.model.pairs import Pairs
 from worker.model.rows import Prior
 from worker.model.sgd import Sgd
 from worker.model.standardising import Standardiser
+from worker.quality.gate import Gate
 from worker.quality.slices import Slices
 from worker.quality.watch import Watching
 
@@ -100,8 +101,14 @@ def watching_of(learning: Learning) -> Watching:
             {name: [(value, key_of(name, value)) for value in values] for name, values in quality.slices.items()},
             {name: number for number, name in enumerate(names)},
         ),
-        settings=quality.model_dump_json(),
+        settings=quality.model_dump_json(include={"false_alarm_every", "window", "slices"}),
     )
+
+
+def gate_of(learning: Learning) -> Gate:
+    """Say which versions may be served."""
+    quality = learning.quality
+    return Gate(highest_entropy=quality.gate_entropy, calibration=quality.gate_calibration)
 
 
 def cells_of(learning: Learning) -> Cells:

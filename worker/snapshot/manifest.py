@@ -101,6 +101,9 @@ class Manifest(_Part):
     began: int = 0  # the version that began the base of which a part is among the records; 0 where none is
     bases: list[Base]  # complete ones that are kept, oldest first; empty before the first is complete
     state: State
+    servable: bool = True  # whether followers are to serve it; its worker goes on from it in any case
+    reasons: list[str] = []  # why it is not servable, in words; empty where it is
+    last_servable: int = 0  # the last version up to this one that is servable; 0 where there is none
     created: int  # milliseconds since 1970, by the writer's clock
     parent_chain: str  # the parent's link; empty before the first version
 

@@ -71,6 +71,7 @@ class ShardState:
     first: int = 0  # the version that reading began with; 0 where nothing was read
     peers: dict[int, Peer] = field(default_factory=dict)  # how far the other shards are folded in
     bases: list[Base] = field(default_factory=list)
+    last_servable: int = 0  # the last version that followers were to serve; 0 where there is none
     sweep: Sweep | None = None
     bytes_since_base: int = 0
 

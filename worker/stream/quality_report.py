@@ -13,7 +13,7 @@ from worker.snapshot.manifest import Manifest
 _LOG = logging.getLogger(__name__)
 
 
-def began(metrics: WorkerMetrics, shard: int, watch: Watch) -> None:
+def began(metrics: WorkerMetrics, shard: int, watch: Watch, *, servable: bool) -> None:
     """Make the series of a shard: rate() does not see one appear with its first count."""
     for detector in watch.watching.detectors:
         metrics.drift_alarms.labels(str(shard), NAMES[detector])
@@ -23,6 +23,7 @@ def began(metrics: WorkerMetrics, shard: int, watch: Watch) -> None:
             metrics.slice_loss_sum, metrics.slice_weight_sum, metrics.slice_label_sum, metrics.slice_score_sum,
         ):  # fmt: skip
             counter.labels(str(shard), *of_slice)
+    metrics.servable.labels(str(shard)).set(servable)
     gauges(metrics, shard, watch)
 
 
@@ -61,3 +62,16 @@ def gauges(metrics: WorkerMetrics, shard: int, watch: Watch) -> None:
     for name, value in watch.last_window().items():
         if not math.isnan(value):
             metrics.windows[name].labels(str(shard)).set(value)
+
+
+def gated(metrics: WorkerMetrics, manifest: Manifest, *, before: bool) -> None:
+    """Tell whether a version may be served, and log where that is not as `before`."""
+    if manifest.servable != before:
+        _LOG.warning(
+            "shard %d: version %d is %s",
+            manifest.shard, manifest.version,
+            "servable again" if manifest.servable else f"not servable: {'; '.join(manifest.reasons)}. Followers serve "
+            f"version {manifest.last_servable} until one is, learning goes on",
+            extra={"action": "gate", "shard": manifest.shard, "version": manifest.version},
+        )  # fmt: skip
+    metrics.servable.labels(str(manifest.shard)).set(manifest.servable)

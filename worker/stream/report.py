@@ -31,6 +31,7 @@ class Report:
         self._consumer = consumer
         self._told: dict[int, tuple[NDArray[np.float64], Counts]] = {}  # by shard: progressive sums, and the rest
         self._watched: dict[int, Watch] = {}  # by shard, as it was told
+        self._servable: dict[int, bool] = {}  # by shard, whether the last version may be served
         self._peers: set[int] = set()  # of whom it is told how far one is behind them
 
     def began(self, state: ShardState, seconds: float) -> None:
@@ -38,7 +39,8 @@ class Report:
         self.metrics.restore_seconds.observe(seconds)
         self._told[state.shard] = state.progress.sums.copy(), state.counts()
         self._watched[state.shard] = state.watch.copy()
-        tell.began(self.metrics, state.shard, state.watch)
+        self._servable[state.shard] = state.last_servable == state.version
+        tell.began(self.metrics, state.shard, state.watch, servable=self._servable[state.shard])
         self._gauges(state)
 
     def stood_still(self, seconds: float) -> None:
@@ -81,6 +83,8 @@ class Report:
             if manifest.watermark is not None and more[EVENTS]:  # a version may hold no event of its own
                 self.metrics.event_time_lag.labels(shard).set((manifest.created - manifest.watermark) / 1_000)
             tell.gauges(self.metrics, manifest.shard, sealed.watch)
+            tell.gated(self.metrics, manifest, before=self._servable[manifest.shard])
+            self._servable[manifest.shard] = manifest.servable
             if state.model.shared is not None:
                 self._exchanged(sealed.folded, manifest)
             self._gauges(state)

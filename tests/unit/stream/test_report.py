@@ -1,4 +1,4 @@
-"""What commits of merged shards tell the metrics."""
+"""What commits tell the metrics, of merged shards and of those that are not to be served."""
 
 import pytest
 from confluent_kafka import Consumer
@@ -129,3 +129,39 @@ def test_rows_that_were_let_in_and_values_that_were_held_back_are_counted_once(r
     ]
     assert told == [admission.admitted - before[0], admission.held_back - before[1]]
     assert min(told) > 0
+
+
+def test_a_change_of_what_is_servable_is_told_and_logged_once(registry, report, caplog):
+    # Given a shard whose calibration may not be more than a little wrong
+    learning = learning_of()
+    quality = learning.quality.model_copy(update={"window": 1_000, "gate_calibration": (0.99, 1.01)})
+    writer = Writer(learning.model_copy(update={"quality": quality}))
+    told = []
+
+    def step(*, first: bool = False) -> None:
+        commit(report, writer, [], first=first)
+        told.append(registry.get_sample_value("headrace_servable", {"shard": "0"}))
+
+    # When its first window is not calibrated, nor are the next ones
+    writer.learn(events(100, 1))
+    step(first=True)
+    for seed in (2, 3):
+        writer.learn([event.replace(b'"label":1', b'"label":0') for event in events(1_000, seed)])
+        step()
+    # Then that is told, by a line of the log at the change
+    assert told == [1, 0, 0]
+    (line,) = [record for record in caplog.records if record.action == "gate"]
+    assert line.levelname == "WARNING"
+    assert "shard 0: version 2 is not servable: calibration is" in line.getMessage()
+    assert "Followers serve version 1 until" in line.getMessage()
+    # And again where a worker that restarts finds it so, and it is servable again
+    writer.learning = learning
+    writer.learn(events(10, 4))
+    step(first=True)
+    assert told[-1] == 1
+    assert [record.getMessage() for record in caplog.records if record.action == "gate"][1:] == [
+        "shard 0: version 4 is servable again"
+    ]
+    # And who gives the shard up takes that with it
+    report.metrics.forget_shard(0)
+    assert registry.get_sample_value("headrace_servable", {"shard": "0"}) is None
