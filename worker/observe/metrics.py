@@ -62,7 +62,7 @@ class WorkerMetrics:
         self.rejected = counter("rejected", "Bad records sent to the dead-letter topic", "shard", "reason")
         self.skipped = counter(
             "skipped",
-            "Valid events not learned: duplicates by their id, or negatives that events.keep_negatives leaves out",
+            "Valid events not learned: duplicates, negatives that events.keep_negatives leaves out, or poison",
             "shard",
             "reason",
         )
@@ -176,6 +176,13 @@ class WorkerMetrics:
             "servable", "1 where the last version may be served, 0 where it is held back by quality.gate_*", "shard"
         )
 
+        self.frozen = gauge(
+            "frozen",
+            "1 where the last block of events was refused for this reason, by quality.freeze_*",
+            "shard",
+            "reason",
+        )
+
         # Drift, and the last window of quality.window events.
         self.drift_alarms = counter("drift_alarms", "Alarms of drift", "shard", "detector")
         self.drift_statistic = gauge(
@@ -216,7 +223,7 @@ class WorkerMetrics:
             self.merge_distance,
         ):
             gauge.remove_by_labels({"shard": str(shard)})
-        for gauge in (self.servable, self.drift_statistic, *self.windows.values()):
+        for gauge in (self.servable, self.frozen, self.drift_statistic, *self.windows.values()):
             gauge.remove_by_labels({"shard": str(shard)})
 
     def forget_peer(self, peer: int) -> None:

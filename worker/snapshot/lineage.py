@@ -118,11 +118,24 @@ def require_same_learning(manifest: Manifest, learning: Learning, group: str) ->
             + "\n  ".join(found)
             + "\nset them back, or give the new model a topic of its own (`model.topic`) and a group (`kafka.group`)"
         )
+    learned_to = manifest.input.next_offset
+    theirs, ours = (it.events.skipped_before(manifest.shard, learned_to) for it in (learning_of(manifest), learning))
+    if theirs != ours:
+        raise IncompatibleDataError(
+            f"events.skip: shard {manifest.shard} is learned before offset {learned_to}, and of that "
+            f"{_as_text(manifest.shard, theirs)} was passed over, {_as_text(manifest.shard, ours)} is configured: what "
+            f"is learned cannot be passed over any more, nor the other way round. Set events.skip so that it agrees "
+            "before that offset"
+        )
     if manifest.group != group:
         raise IncompatibleDataError(
             f"the model {manifest.model} in {learning.model.topic} belongs to the group {manifest.group!r}, "
             f"this worker is of {group!r}: two groups must not write one model (`kafka.group`, `model.topic`)"
         )
+
+
+def _as_text(shard: int, ranges: list[tuple[int, int]]) -> str:
+    return ", ".join(f"{shard}:{first}-{last}" for first, last in ranges) or "nothing"
 
 
 def _take(state: ShardState, version: Version, contents: Contents) -> None:

@@ -10,7 +10,8 @@ from worker.learning import Learning
 from worker.snapshot.records import FORMAT, Kind
 
 # Where a topic is called, or where a shard without a model starts, does not decide what is learned from an event.
-_NOT_LEARNING = {"events": {"topic", "format", "start"}, "model": {"name", "topic"}}
+# What is skipped does, but may change for events to come: `require_same_learning` looks at that.
+_NOT_LEARNING = {"events": {"topic", "format", "start", "skip"}, "model": {"name", "topic"}}
 
 
 _WATCHING = {"quality"}  # sections that decide nothing of what is learned
@@ -103,6 +104,7 @@ class Manifest(_Part):
     state: State
     servable: bool = True  # whether followers are to serve it; its worker goes on from it in any case
     reasons: list[str] = []  # why it is not servable, in words; empty where it is
+    passed_over: list[tuple[int, int]] = []  # first and last offsets that the breaker refused, since the version before
     last_servable: int = 0  # the last version up to this one that is servable; 0 where there is none
     created: int  # milliseconds since 1970, by the writer's clock
     parent_chain: str  # the parent's link; empty before the first version

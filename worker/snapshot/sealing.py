@@ -151,6 +151,7 @@ class Sealed:
         self.progress, self.watch = state.progress.copy(), state.watch.copy()
         self._faults = gate_of(writing.learning).faults(self.watch)
         self._last_servable = state.last_servable if self._faults else self.version
+        self._passed_over, state.passed_over = state.passed_over, []
         self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)
         self._watermark, self._peers = state.watermark, dict(sorted(state.peers.items()))
         self.told = State(
@@ -247,6 +248,7 @@ class Sealed:
             servable=not self._faults,
             reasons=self._faults,
             last_servable=self._last_servable,
+            passed_over=_joined(self._passed_over),
             created=now,
             parent_chain=state.chain,
         )
@@ -341,6 +343,14 @@ class Sealed:
             kind=kind, model=self._writing.learning.model.name, shard=self._state.shard, version=self.version,
             sequence=sequence, value=value, checksum=checksum(value),
         )  # fmt: skip
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Make one of ranges that follow one another."""
+    joined: list[tuple[int, int]] = []
+    for first, last in ranges:
+        joined.append((joined.pop()[0] if joined and joined[-1][1] + 1 == first else first, last))
+    return joined
 
 
 def _kept(bases: list[Base], count: int, last_servable: int) -> list[Base]:

@@ -16,6 +16,7 @@ from worker.snapshot.records import Kind
 from worker.snapshot.sealing import Folded
 from worker.snapshot.state import ShardState
 from worker.stream import quality_report as tell
+from worker.stream.block import Refused
 from worker.stream.held import Behind
 from worker.stream.owned import Outgoing
 
@@ -32,6 +33,7 @@ class Report:
         self._told: dict[int, tuple[NDArray[np.float64], Counts]] = {}  # by shard: progressive sums, and the rest
         self._watched: dict[int, Watch] = {}  # by shard, as it was told
         self._servable: dict[int, bool] = {}  # by shard, whether the last version may be served
+        self._refused: dict[int, bool] = {}  # by shard, whether its last block of events was refused
         self._peers: set[int] = set()  # of whom it is told how far one is behind them
 
     def began(self, state: ShardState, seconds: float) -> None:
@@ -39,6 +41,7 @@ class Report:
         self.metrics.restore_seconds.observe(seconds)
         self._told[state.shard] = state.progress.sums.copy(), state.counts()
         self._watched[state.shard] = state.watch.copy()
+        self._refused[state.shard] = False
         self._servable[state.shard] = state.last_servable == state.version
         tell.began(self.metrics, state.shard, state.watch, servable=self._servable[state.shard])
         self._gauges(state)
@@ -101,6 +104,11 @@ class Report:
         for peer in self._peers - peers.keys():
             self.metrics.forget_peer(peer)
         self._peers = set(peers)
+
+    def judged(self, shard: int, refused: Refused | None, *, frozen: bool) -> None:
+        """Note that a block of events was refused, or that none is any more."""
+        tell.judged(self.metrics, shard, refused, frozen=frozen, before=self._refused.get(shard, False))
+        self._refused[shard] = refused is not None
 
     def aborted(self) -> None:
         """Note that a transaction was aborted."""

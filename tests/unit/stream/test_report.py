@@ -1,5 +1,7 @@
 """What commits tell the metrics, of merged shards and of those that are not to be served."""
 
+from dataclasses import replace
+
 import pytest
 from confluent_kafka import Consumer
 from prometheus_client import CollectorRegistry
@@ -7,8 +9,10 @@ from prometheus_client import CollectorRegistry
 from tests.support.lineage import Writer, events, learning_of, versions
 from worker.learning import Events
 from worker.observe.metrics import WorkerMetrics
+from worker.quality.breaker import REASONS, Fault
 from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding
+from worker.stream.block import Refused
 from worker.stream.contributions import folding_of
 from worker.stream.held import Behind
 from worker.stream.owned import Outgoing, Owned
@@ -165,3 +169,34 @@ def test_a_change_of_what_is_servable_is_told_and_logged_once(registry, report, 
     # And who gives the shard up takes that with it
     report.metrics.forget_shard(0)
     assert registry.get_sample_value("headrace_servable", {"shard": "0"}) is None
+
+
+def test_a_refused_block_is_told_by_its_reasons_and_logged_once(registry, report, caplog):
+    writer = Writer(learning_of())
+    report.began(writer.state, 0.0)
+
+    def told() -> list[float | None]:
+        return [registry.get_sample_value("headrace_frozen", {"shard": "0", "reason": reason}) for reason in REASONS]
+
+    report.judged(0, None, frozen=False)
+    assert (told(), caplog.records) == ([0, 0, 0], [])
+    faults = [Fault(reason="base_rate", text="the mean label is 0")]
+    refused = Refused(faults=faults, first_offset=500, last_offset=699)
+    # A shard that is frozen says what was seen, and what to do
+    report.judged(0, refused, frozen=True)
+    assert told() == [1, 0, 0]
+    (line,) = caplog.records
+    assert (line.levelname, line.action, line.first_offset, line.last_offset) == ("ERROR", "freeze", 500, 699)
+    assert "shard 0 is frozen at offset 500: the mean label is 0, at offsets up to 699" in line.getMessage()
+    assert 'events.skip = ["0:<first>-<last>"], from offset 500 on' in line.getMessage()
+    # One that passes over says so at the first block and at the last
+    report.began(writer.state, 0.0)
+    for some in (refused, replace(refused, last_offset=799), None, None):
+        report.judged(0, some, frozen=False)
+    assert told() == [0, 0, 0]
+    assert [record.getMessage()[:60] for record in caplog.records[1:]] == [
+        "shard 0: events are passed over from offset 500 on, until th",
+        "shard 0: events are within bounds again, learning goes on",
+    ]
+    report.metrics.forget_shard(0)
+    assert told() == [None, None, None]
