@@ -1,4 +1,4 @@
-"""The poison breaker on real Kafka: labels that are all 0 arrive, and reach neither the model nor who scores with it."""
+"""The poison breaker on real Kafka: labels that are all 0 reach neither the model nor who scores with it."""
 
 import re
 import urllib.request

@@ -415,6 +415,7 @@ def test_a_range_that_is_none_is_refused(tmp_path, skip, told):
     assert told in problem
 
 
+@pytest.mark.parametrize(
     ("quality", "told"),
     [
         ({"false_alarm_every": 5_000}, "less than a window"),
