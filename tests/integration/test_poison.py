@@ -35,7 +35,12 @@ def poisoned(values: list[bytes]) -> list[bytes]:
 
 def send(stage: Stage, values: list[bytes], shard: int) -> None:
     producer = Producer(
-        {"bootstrap.servers": stage.config.kafka.bootstrap_servers, "enable.idempotence": True, "log_level": 0}
+        {
+            "bootstrap.servers": stage.config.kafka.bootstrap_servers,
+            "queue.buffering.max.messages": 1_000_000,
+            "enable.idempotence": True,
+            "log_level": 0,
+        }
     )
     for value in values:
         producer.produce(stage.config.events.topic, value, b"key", shard)
