@@ -18,9 +18,11 @@ Transform = Literal["identity", "log", "buckets"]
 NamedPair = tuple[FieldName, FieldName]  # of features; "bias" is one too
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _SIZE = re.compile(r"([0-9]{1,15}) ?(KiB|MiB|GiB)?")
+_RANGE = re.compile(r"([0-9]{1,6}):([0-9]{1,18})-([0-9]{1,18})")
 _UNIT_BYTES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MOST_SLICES = 32  # values of a feature
+_LEAST_BLOCK = 100  # events that are judged together: of fewer, chance decides
 _LEAST_EVENTS = 4  # whose rows a bounded model has to hold
 ONLY_OF: Final = {  # by the kind of learner: the settings of `model` that have a meaning for no other
     "gaussian": (
@@ -30,6 +32,14 @@ ONLY_OF: Final = {  # by the kind of learner: the settings of `model` that have 
     "sgd": ("learning_rate",),
     "ftrl": ("ftrl_alpha", "ftrl_beta", "ftrl_l1", "ftrl_l2"),
 }  # fmt: skip
+
+
+def _range_of(text: str) -> tuple[int, int, int]:
+    found = _RANGE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no range: partition, first and last offset are written such as 3:500000-549999")
+    shard, first, last = found.groups()
+    return int(shard), int(first), int(last)
 
 
 class Section(BaseModel):
@@ -67,6 +77,39 @@ class Events(Section):
     earliest_time: str = Field("1990-01-01T00:00:00Z", description="an older event time is a broken clock: rejected")
     max_future_seconds: float = Field(86_400, ge=0, description="how far past its record's timestamp an event may lie")
     start: Literal["earliest", "latest"] = Field("earliest", description="where a shard without a model begins")
+    skip: tuple[str, ...] = Field(
+        (),
+        description='events that are passed over, by partition, first and last offset, such as ["3:500000-549999"]. '
+        "May change for what is not learned yet",
+    )
+
+    @field_validator("skip")
+    @classmethod
+    def _ranges(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        before: tuple[int, int, str] | None = None
+        for shard, first, last, text in sorted((*_range_of(text), text) for text in value):
+            if last < first:
+                raise ValueError(f"{text!r} ends before it begins")
+            if before is not None and before[0] == shard and first <= before[1]:
+                raise ValueError(f"{before[2]!r} and {text!r} overlap: make one range of them")
+            before = shard, last, text
+        return value
+
+    @property
+    def skipped(self) -> dict[int, list[tuple[int, int]]]:
+        """First and last offset of what is passed over, by partition, rising; ranges that touch are one."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for shard, first, last in sorted(_range_of(text) for text in self.skip):
+            ranges = found.setdefault(shard, [])
+            if ranges and ranges[-1][1] + 1 == first:
+                first = ranges.pop()[0]  # noqa: PLW2901 - it begins there
+            ranges.append((first, last))
+        return found
+
+    def skipped_before(self, shard: int, next_offset: int) -> list[tuple[int, int]]:
+        """Give what of it lies before an offset of a partition."""
+        ranges = self.skipped.get(shard, [])
+        return [(first, min(last, next_offset - 1)) for first, last in ranges if first < next_offset]
 
     @model_validator(mode="after")
     def _window_of_ids(self) -> Self:
@@ -297,6 +340,77 @@ class Quality(Section):
         description="told apart in metrics: up to 8 categorical features, of each up to 32 values, such as { device = "
         '["ios", "web"] }; all other values are `other`',
     )
+    gate_entropy: float | None = Field(
+        None,
+        gt=0,
+        examples=[1.0],
+        description="a version is not served while the normalised entropy of its shard's last window is higher. Of the "
+        "logistic loss",
+    )
+    gate_calibration: tuple[float, float] | None = Field(
+        None,
+        examples=[(0.8, 1.25)],
+        description="the same while the calibration of that window is not within these two, such as [0.8, 1.25]",
+    )
+
+    freeze_events: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="a block of so many events of a shard is judged before it is learned, by the bounds below; 0 "
+        "judges nothing",
+    )
+    freeze_base_rate: tuple[float, float] | None = Field(
+        None,
+        examples=[(0.01, 0.5)],
+        description="the mean label of a block is within these two, or the block is refused. Of the logistic loss",
+    )
+    freeze_rejected_share: float | None = Field(
+        None, ge=0, lt=1, examples=[0.5], description="this share of a block are bad records, at most"
+    )
+    freeze_unknown_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        examples=[0.9],
+        description="this share of a block's values of features have no row yet, at most; judged once 10 blocks are "
+        "learned",
+    )
+    freeze_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=86_400,
+        description="so long events wait for their block to be complete: then it is judged as it is",
+    )
+    freeze_resume: Literal["command", "sane"] = Field(
+        "command",
+        description="what follows a refused block: command learns no more of the shard until the worker is started "
+        "with other bounds or `events.skip`, sane passes over blocks until one is within bounds",
+    )
+
+    @model_validator(mode="after")
+    def _freezing(self) -> Self:
+        bounds = ("freeze_base_rate", "freeze_rejected_share", "freeze_unknown_share")
+        given = [name for name in bounds if getattr(self, name) is not None]
+        if given and not self.freeze_events:
+            raise ValueError(f"`{given[0]}` judges blocks of `freeze_events`: set it, to 2000 for instance")
+        if self.freeze_events and not given:
+            raise ValueError(f"`freeze_events` has nothing to judge by: set one or more of {', '.join(bounds)}")
+        if 0 < self.freeze_events < _LEAST_BLOCK:
+            raise ValueError(f"`freeze_events` = {self.freeze_events} are too few to judge: {_LEAST_BLOCK} or more")
+        if self.freeze_base_rate is not None and not 0 <= self.freeze_base_rate[0] < self.freeze_base_rate[1] <= 1:
+            raise ValueError("`freeze_base_rate` is the lowest and the highest mean label, such as [0.01, 0.5]")
+        return self
+
+    @field_validator("gate_calibration")
+    @classmethod
+    def _around_one(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 <= value[0] < 1 < value[1]:
+            raise ValueError(
+                "must be the lowest and the highest calibration that is served, with 1, which is calibrated, between "
+                "them: such as [0.8, 1.25]"
+            )
+        return value
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -341,13 +455,20 @@ class Learning(Section):
                 '"logistic", or leave it out'
             )
         self._require_room()
+        self._require_judgeable()
+        return self
+
+    def _require_judgeable(self) -> None:
+        """Refuse to watch what is not there."""
+        for name in ("gate_entropy", "gate_calibration", "freeze_base_rate"):
+            if getattr(self.quality, name) is not None and self.model.loss != "logistic":
+                raise ValueError(f'quality.{name} is of probabilities: set model.loss = "logistic", or leave it out')
         for name in self.quality.slices:
             if name not in self.features or self.features[name].kind != "categorical":
                 raise ValueError(
                     f"quality.slices names {name!r}, which is no categorical feature: slices are of those, by their "
                     "values"
                 )
-        return self
 
     def _require_pairs(self) -> None:
         """Refuse named pairs that are none, or are named twice."""

@@ -14,6 +14,7 @@ from worker.events.decode import Decoded, Decoder, Rejected
 from worker.events.features import Features
 from worker.events.intake import Intake, Offered, Source
 from worker.events.packed import PackedDecoder
+from worker.events.passing import Passing
 from worker.learning import Learning
 from worker.model.batch import Batch
 from worker.snapshot.kinds import labelling_of
@@ -29,12 +30,23 @@ class Prepared:
 
     batches: list[Batch]  # one after the other
     rejected: list[Rejected]
+    passed_over: int = 0  # good ones in ranges of offsets that are passed over: in no batch
     offered: list[Offered] = field(default_factory=list)  # by batch, which holds what is kept of it; none: all, no ids
 
     @property
     def events(self) -> int:
         """Count the good ones."""
         return sum(len(batch) for batch in self.batches)
+
+    @property
+    def valid(self) -> int:
+        """Count the good ones that may be learned, those too that are in no batch since they are left out."""
+        if not self.offered:
+            return self.events
+        return sum(
+            len(batch) if offered.kept is None else len(offered.kept)
+            for batch, offered in zip(self.batches, self.offered, strict=True)
+        )
 
 
 class Pipeline:
@@ -45,8 +57,11 @@ class Pipeline:
         self._decoder = PackedDecoder(learning) if self._packed else Decoder(learning)
         self._features = Features(learning)
         self._intake = Intake(learning)
+        self._passing = Passing(learning.events)
         self._labelling = labelling_of(learning)
-        self.asks_source = self._intake.asks_source  # whether it must be told where records stand
+        self.asks_source = (
+            self._intake.asks_source or self._passing.asks_source
+        )  # whether it must be told where records stand
         self.events_a_record = _EVENTS_A_MESSAGE if self._packed else 1.0  # going by those seen so far
 
     def records(self, events: int) -> int:
@@ -64,10 +79,12 @@ class Pipeline:
             source: where they stand, if that is asked for (`asks_source`).
         """
         batches, offered, rejected = list[Batch](), list[Offered](), list[Rejected]()
-        events = 0
+        events = passed_over = 0
         for decoded in self._decoder.pieces(values, timestamps):
             events += len(decoded.index)
             rejected += decoded.rejected
+            before, decoded = len(decoded.index), self._passing.leave_out(decoded, source)  # noqa: PLW2901 - what is left
+            passed_over += before - len(decoded.index)
             if not self._intake.takes_all:
                 offered.append(self._intake.judge(decoded, source))
                 decoded = decoded.only(offered[-1].kept)  # noqa: PLW2901 - features of what is left out are not needed
@@ -76,7 +93,7 @@ class Pipeline:
             mean = (events + sum(bad.events for bad in rejected)) / len(values)
             # Large ones count at once and fade slowly: a poll must not hold many more events than it was meant to.
             self.events_a_record = max(1.0, mean, self.events_a_record * _FADING)
-        return Prepared(batches=batches, rejected=rejected, offered=offered)
+        return Prepared(batches=batches, rejected=rejected, passed_over=passed_over, offered=offered)
 
     def take(self, state: ShardState, prepared: Prepared, next_offset: int) -> None:
         """Predict and learn what was prepared, and move the state past it.
@@ -95,6 +112,24 @@ class Pipeline:
             if len(batch):
                 latest = int(batch.times.max())
                 state.watermark = latest if state.watermark is None else max(state.watermark, latest)
+        self._move(state, prepared, prepared.passed_over, next_offset)
+
+    def pass_over(self, state: ShardState, prepared: Prepared, first_offset: int, next_offset: int) -> None:
+        """Move the state past what was prepared, as if none of its good events had been sent.
+
+        Args:
+            state: the shard; it changes.
+            prepared: the records that follow those that it has learned.
+            first_offset: the offset of the first of them.
+            next_offset: the offset after the last of them.
+        """
+        state.passed_over.append((first_offset, next_offset - 1))
+        self._move(state, prepared, prepared.passed_over + prepared.valid, next_offset)
+
+    @staticmethod
+    def _move(state: ShardState, prepared: Prepared, poison: int, next_offset: int) -> None:
+        if poison:
+            state.skipped[Skipped.POISON] += poison
         for bad in prepared.rejected:
             state.rejected[str(bad.reason)] += bad.events
         state.next_offset = next_offset

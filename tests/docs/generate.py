@@ -108,8 +108,8 @@ def _type(field: FieldInfo, name: str) -> str:
         return "table"
     if get_origin(kinds[0]) is Literal:  # or else a list
         return " or ".join(f"`{value}`" for value in get_args(kinds[0])) + " or a list of pairs"
-    if get_origin(annotation) is tuple:
-        return "list of numbers" if kinds[0] is float else "list of texts"
+    if get_origin(annotation) is tuple or get_origin(kinds[0]) is tuple:
+        return {float: "list of numbers", str: "list of texts"}.get(kinds[0], "two numbers")
     if annotation is bool:
         return "`true` or `false`"
     word = {str: "text", int: "integer", float: "number"}[kinds[0]]

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def config_path(tmp_path: Path) -> Path:
-    (text,) = blocks("toml")
+    text = blocks("toml")[0]
     path = tmp_path / "headrace.toml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -61,6 +62,14 @@ def test_the_configuration_can_be_used(config_path: Path) -> None:
     config = load(config_path, {})
     client.check(config)
     assert [name for name in config.features if config.is_local(name)] == ["user"]
+
+
+@pytest.mark.parametrize("more", blocks("toml")[1:])
+def test_what_may_be_added_to_the_configuration_can_be_used(more: str) -> None:
+    settings = tomllib.loads(blocks("toml")[0])
+    for name, section in tomllib.loads(more).items():
+        settings[name] = settings.get(name, {}) | section
+    client.check(Config.model_validate(settings))
 
 
 def test_the_event_is_one(config_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_the_example_holds_every_setting_and_all_of_it_loads(tmp_path):
     settings = tomllib.loads(bare.split("[features.user]", maxsplit=1)[0])
     assert settings["events"].keys() == set(type(as_it_stands.events).model_fields) - {"weight", "id"}
     for name, value in settings["events"].items():
-        assert getattr(as_it_stands.events, name) == value
+        assert getattr(as_it_stands.events, name) == (tuple(value) if isinstance(value, list) else value)
 
 
 def test_what_is_shown_loads_to_the_same_configuration(tmp_path):
@@ -364,6 +364,55 @@ def test_bytes_that_hold_the_counters_and_nothing_else_are_refused(tmp_path):
     assert "model.max_bytes = '1MiB' is too few" in told
     assert "model.admission_counters 6815744" in told
     load(write(tmp_path, f"{text}admission_counters = 100_000\n"), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("gate_calibration = [1.1, 1.3]", "with 1, which is calibrated, between them: such as [0.8, 1.25]"),
+        ("gate_calibration = [0.8]", "quality.gate_calibration"),
+        ("gate_entropy = 0", "greater than 0"),
+        ("gate_entropy = 1.0\n[model]\nloss = 'squared'", 'quality.gate_entropy is of probabilities: set model.loss = "logistic"'),
+        ("gate_calibration = [0.5, 2]\n[model]\nloss = 'squared'", "quality.gate_calibration is of probabilities"),
+    ],
+)  # fmt: skip
+def test_a_gate_that_makes_no_sense_is_refused(tmp_path, text, told):
+    (problem, *_) = problems(write(tmp_path, f"[quality]\n{text}\n[features.user]\n"))
+    assert told in problem
+
+
+def test_a_gate_is_set_by_the_environment_too():
+    environment = {"HEADRACE_QUALITY__GATE_CALIBRATION": "[0.8, 1.25]", "HEADRACE_QUALITY__GATE_ENTROPY": "1"}
+    quality = load(None, USER | environment).quality
+    assert (quality.gate_calibration, quality.gate_entropy) == ((0.8, 1.25), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("freeze_base_rate = [0.1, 0.5]", "`freeze_base_rate` judges blocks of `freeze_events`: set it"),
+        ("freeze_events = 2000", "`freeze_events` has nothing to judge by: set one or more of freeze_base_rate, freeze_rej"),
+        ("freeze_events = 99\nfreeze_rejected_share = 0.5", "`freeze_events` = 99 are too few to judge: 100 or more"),
+        ("freeze_events = 2000\nfreeze_base_rate = [0.5, 0.1]", "`freeze_base_rate` is the lowest and the highest mean label"),
+        ("freeze_events = 2000\nfreeze_base_rate = [0.0, 0.5]\n[model]\nloss = 'squared'", "quality.freeze_base_rate is of probabilities"),
+    ],
+)  # fmt: skip
+def test_a_breaker_that_makes_no_sense_is_refused(tmp_path, text, told):
+    (problem, *_) = problems(write(tmp_path, f"[quality]\n{text}\n[features.user]\n"))
+    assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("skip", "told"),
+    [
+        ("3:5", "'3:5' is no range: partition, first and last offset are written such as 3:500000-549999"),
+        ("3:9-5", "'3:9-5' ends before it begins"),
+        ("3:5-9', '3:9-12", "'3:5-9' and '3:9-12' overlap: make one range of them"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(tmp_path, skip, told):
+    (problem, *_) = problems(write(tmp_path, f"[events]\nskip = ['{skip}']\n[features.user]\n"))
+    assert told in problem
 
 
 @pytest.mark.parametrize(

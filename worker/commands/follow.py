@@ -156,4 +156,6 @@ def _tell(served: list["Served"], *, as_json: bool) -> None:
         return
     for shard in served:
         state = f"version {shard.version}, {shard.age_seconds:.1f} s old" if shard.version else "nothing published yet"
+        if shard.held_back:
+            state += f"; {shard.held_back} newer ones are not servable: {'; '.join(shard.reasons)}"
         click.echo(f"shard {shard.shard}: {state}" + (f"; newer ones refused: {shard.damage}" if shard.damage else ""))

@@ -104,7 +104,8 @@ def example() -> str:
 
 def _documented(section: str, name: str, field: FieldInfo, default: object) -> str:
     if default is None:
-        return f'# {name} = ""  # {field.description}; not set by default'
+        instead = _literal(field.examples[0] if field.examples else "")
+        return f"# {name} = {instead}  # {field.description}; not set by default"
     choices = ""
     if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) > 1:
         choices = f" (one of {', '.join(get_args(field.annotation))})"

@@ -196,6 +196,7 @@ def _told(shown: "Shown") -> str:
         ("quality", f"{quality}, each event predicted before it was learned"),
         ("event time", "up to " + as_text(manifest.watermark) if manifest.watermark is not None else "none"),
         ("rows", f"{state.rows:,}"),
+        ("servable", "yes" if manifest.servable else f"no: {'; '.join(manifest.reasons)}"),
         ("digest", state.digest),
         ("parent", f"version {manifest.parent}, {manifest.parent_chain}" if manifest.parent else "none"),
         ("link", shown.chain),

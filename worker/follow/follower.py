@@ -33,7 +33,7 @@ from worker.follow.whole import Whole
 from worker.learning import Learning
 from worker.observe.metrics import FollowerMetrics
 from worker.quality.progress import Progress
-from worker.snapshot.manifest import Manifest, learning_of
+from worker.snapshot.manifest import Base, Manifest, learning_of
 from worker.stream.client import reader_settings
 from worker.stream.feed import Feed
 from worker.stream.tail import Tail, TrimmedError
@@ -64,6 +64,8 @@ class Served:
     version: int  # 0 before the first
     age_seconds: float  # since the version was made; NaN before the first
     damage: str | None  # why newer versions are refused
+    held_back: int = 0  # newer versions that are not to be served, as their worker says
+    reasons: tuple[str, ...] = ()  # why, of the newest of them
 
 
 class Follower:
@@ -174,15 +176,12 @@ class Follower:
     def served(self) -> list[Served]:
         """Tell which versions are served, and how old they are."""
         now = self._clock()
-        return [
-            Served(
-                shard=number,
-                version=manifest.version if (manifest := shard.manifest) else 0,
-                age_seconds=now - manifest.created / 1_000 if manifest else float("nan"),
-                damage=shard.damage,
-            )
-            for number, shard in self._shards.items()
-        ]
+        return [_served(number, shard, now) for number, shard in self._shards.items()]
+
+    @property
+    def held_back(self) -> dict[int, tuple[str, ...]]:
+        """The shards of which a newer version than the one served was read that is not servable, and why it is not."""
+        return {served.shard: served.reasons for served in self.served() if served.held_back}
 
     def progress(self) -> Progress:
         """Give how well the workers predicted, before they learned: the sums over all shards as they are served."""
@@ -294,12 +293,12 @@ class Follower:
             self._stopped.wait(_LOOK_AGAIN_SECONDS)
 
     def _resync(self, shard: int) -> None:
-        """Read a shard from its newest base on, or from the first record where there is none yet."""
+        """Read a shard from its newest base before what may be served, or from the first record where there is none."""
         if self._feed is None:
             return
         with Tail(self._settings, self.topic, shard) as tail:
             found = tail.last_manifest(readable=True)  # one that is damaged is met on the way, and told
-            offset = found[0].bases[-1].offset if found is not None else tail.bounds()[0]
+            offset = _way_to_serve(found[0]).offset if found is not None else tail.bounds()[0]
         self._feed.start(shard, offset)
 
     def _follow(self) -> None:
@@ -355,6 +354,7 @@ class Follower:
             if served.version:
                 self._metrics.version.labels(str(served.shard)).set(served.version)
                 self._metrics.version_age_seconds.labels(str(served.shard)).set(served.age_seconds)
+            self._metrics.held_back.labels(str(served.shard)).set(served.held_back)
         for number, shard in self._shards.items():
             for counter, count in (
                 (self._metrics.gaps, shard.gaps),
@@ -363,3 +363,23 @@ class Follower:
             ):
                 counter.labels(str(number)).inc(count - self._told.get((counter, number), 0))
                 self._told[counter, number] = count
+
+
+def _served(number: int, shard: FollowedShard, now: float) -> Served:
+    withheld, manifest = shard.withheld, shard.manifest  # in this order: what is served may overtake what is not
+    version = manifest.version if manifest else 0
+    held_back = max(withheld.version - version, 0) if withheld else 0
+    return Served(
+        shard=number,
+        version=version,
+        age_seconds=now - manifest.created / 1_000 if manifest else float("nan"),
+        damage=shard.damage,
+        held_back=held_back,
+        reasons=tuple(withheld.reasons) if withheld and held_back else (),
+    )
+
+
+def _way_to_serve(last: Manifest) -> Base:
+    """Give the newest base from which the last servable version can be read; the newest one where there is none."""
+    ways = [base for base in last.bases if base.completed <= last.last_servable]
+    return (ways if ways and not last.servable else last.bases)[-1]

@@ -5,6 +5,7 @@ version did: it was moved at or before that base. Of versions of several shards 
 the last which knows the latest event.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,17 @@ def mark_of(shard: int, version: int, *, exactly: bool) -> int:
     """
     mark = (version << _SHARD_BITS) | shard
     return mark if exactly else -mark
+
+
+def newest(moved: Sequence[tuple[int, NDArray[np.uint64]]]) -> list[tuple[int, NDArray[np.uint64]]]:
+    """Leave out, of versions in their order and the keys that each has moved, what a later one has moved again."""
+    versions = np.repeat(np.array([version for version, _ in moved], np.int64), [len(keys) for _, keys in moved])
+    every = np.concatenate([np.empty(0, np.uint64), *(keys for _, keys in moved)])
+    keys, last = np.unique(every[::-1], return_index=True)
+    versions = versions[::-1][last]
+    order = np.argsort(versions, kind="stable")
+    found, starts = np.unique(versions[order], return_index=True)
+    return list(zip(found.tolist(), np.split(keys[order], starts[1:]), strict=True)) if len(found) else []
 
 
 def shard_of(marks: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from worker.errors import IncompatibleDataError
 from worker.follow.explanation import Behind
-from worker.follow.moved import mark_of
+from worker.follow.moved import mark_of, newest
 from worker.follow.whole import Whole
+from worker.follow.withheld import Withheld
 from worker.learning import Learning
 from worker.model.batch import Entries
 from worker.model.learner import Scores
@@ -22,6 +23,7 @@ from worker.snapshot.records import Kind, decode_keys, read
 from worker.snapshot.state import ShardState
 
 _LOG = logging.getLogger(__name__)
+_REMEMBERED = 1_000_000  # keys, 8 bytes each, before it is looked which of them are moved twice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,15 @@ class FollowedShard:
     """The live copy of a shard. One thread takes records, any thread scores.
 
     A version that is damaged, does not follow, or is of a format or of settings that this follower does not know, is
-    refused: the last good one goes on being served, `damage` says why, and the next base heals it.
+    refused: the last good one goes on being served, `damage` says why, and the next base heals it. One that its worker
+    calls not servable is withheld: the last servable one goes on being served, `withheld` says why, and it is caught up
+    with once a servable version comes.
     """
 
     def __init__(self, model: str, shard: int, learning: Learning, whole: Whole) -> None:
         self.shard = shard
         self.damage: str | None = None  # why the last version read is not served
+        self.withheld: Manifest | None = None  # the last version read, where it is not to be served
         self.gaps = self.corruptions = self.resyncs = 0
         self._learning = learning
         self._described = describe(learning)
@@ -50,6 +55,10 @@ class FollowedShard:
         self._serving: tuple[ShardState, Manifest] | None = None
         self._building: ShardState | None = self._fresh()
         self._built_from = 0  # the first version that `_building` took
+        self._built_whole = False  # whether that is the whole shard by now
+        self._built_beyond = 0  # it is not served before it has come so far
+        self._most_added = _REMEMBERED
+        self._held = Withheld()
         self._added: list[tuple[int, NDArray[np.uint64]]] = []  # its versions since, and the shared rows they add to
         self._prior = self._fresh()
         self._damaged_at = -1  # a base that begins after this offset has nothing of the damage in it
@@ -72,18 +81,20 @@ class FollowedShard:
             return None
         if self.damage is None:
             try:
-                self._apply(version)
+                return self._apply(version)
             except GapError as error:
                 self._refuse(error, version.offset - 1)
             except IncompatibleDataError as error:
                 self._refuse(error, version.manifest_offset)
-        return None if self.damage is None else self._heal(version)
+        return self._heal(version)
 
-    def restart(self) -> None:
-        """Begin anew, at a base; what is served goes on being served until the new copy is whole."""
+    def restart(self, beyond: int = 0) -> None:
+        """Begin anew, at a base; what is served goes on being served until the copy is whole, and has come so far."""
         self.damage = None
         self._assembler.drop()
-        self._building, self._built_from, self._added = self._fresh(), 0, []
+        self._held.clear()
+        self._building, self._built_from, self._added, self._most_added = self._fresh(), 0, [], _REMEMBERED
+        self._built_whole, self._built_beyond = False, beyond
 
     def predict(self, entries: Entries, seed: int | None = None) -> tuple[Scores, NDArray[np.float32], int]:
         """Score entries with the version served now.
@@ -110,7 +121,7 @@ class FollowedShard:
             state = self._serving[0] if self._serving else self._prior
             return state.progress.copy()
 
-    def _apply(self, version: Version) -> None:
+    def _apply(self, version: Version) -> Resync | None:
         manifest = version.manifest
         found = differences(describe(learning_of(manifest)), self._described)
         if found:
@@ -121,12 +132,29 @@ class FollowedShard:
         if self._building is not None:
             self._build(self._building, version)
         elif self._serving is not None:
-            state = self._serving[0]
-            with self._lock:  # readers see the version before or after, never between
-                advance(state, version)
-                self._whole.add(state, version)
-                _mark(state, version)
-                self._serving = state, manifest
+            return self._advance(self._serving[0], version)
+        return None
+
+    def _advance(self, state: ShardState, version: Version) -> Resync | None:
+        """Serve the next version, and with it those that were withheld before; or withhold it too."""
+        manifest, held = version.manifest, self._held
+        held.require_next(self.shard, (state.version, state.chain), version)
+        if not manifest.servable:
+            held.add(version)
+            self._withhold(manifest)
+            return None
+        if not held.whole:
+            return self._read_anew(manifest, beyond=state.version)
+        versions = [*held.versions, version]
+        with self._lock:  # readers see the version before or after, never between
+            advance(state, *versions)
+            for one in versions:
+                self._whole.add(state, one)
+                _mark(state, one)
+            self._serving = state, manifest
+        held.clear()
+        self._release()
+        return None
 
     def _build(self, building: ShardState, version: Version) -> None:
         apply(building, version)
@@ -136,11 +164,52 @@ class FollowedShard:
         ]
         manifest = version.manifest
         self._built_from = self._built_from or manifest.version
-        if any(base.version == self._built_from for base in manifest.bases):  # it was read whole
-            verify(building, manifest)
+        self._built_whole |= any(base.version == self._built_from for base in manifest.bases)
+        if not self._built_whole:
+            return
+        verify(building, manifest)
+        if not manifest.servable:
+            self._forget_overtaken()
+            self._withhold(manifest)
+        elif manifest.version >= self._built_beyond:
             with self._lock:
                 self._whole.replace(self._serving[0] if self._serving else None, building, self._added)
                 self._serving, self._building, self._added = (building, manifest), None, []
+            self._release()
+
+    def _forget_overtaken(self) -> None:
+        """Bound what is remembered of the versions that build a copy: it may be long until one is to be served."""
+        if sum(len(keys) for _, keys in self._added) > self._most_added:
+            self._added = newest(self._added)
+            self._most_added = _REMEMBERED + 2 * sum(len(keys) for _, keys in self._added)
+
+    def _withhold(self, manifest: Manifest) -> None:
+        """Note that a version is not to be served; say so of the first."""
+        first, self.withheld = self.withheld is None, manifest
+        if first:
+            _LOG.warning(
+                "shard %d: version %d is not servable: %s. Serving version %d until one is",
+                self.shard, manifest.version, "; ".join(manifest.reasons),
+                self.manifest.version if self.manifest else 0, extra={"action": "hold_back", "shard": self.shard},
+            )  # fmt: skip
+
+    def _release(self) -> None:
+        if self.withheld is not None and self.manifest is not None:
+            _LOG.info(
+                "shard %d: version %d is servable, and served",
+                self.shard, self.manifest.version, extra={"action": "hold_back", "shard": self.shard},
+            )  # fmt: skip
+        self.withheld = None
+
+    def _read_anew(self, manifest: Manifest, beyond: int) -> Resync:
+        """Begin at the newest base, since not all that was withheld is there; serve nothing older than before."""
+        _LOG.info(
+            "shard %d: reading anew from the base at version %d: too much was held back to be kept",
+            self.shard, manifest.bases[-1].version, extra={"action": "resync", "shard": self.shard},
+        )  # fmt: skip
+        self.resyncs += 1
+        self.restart(beyond)
+        return Resync(offset=manifest.bases[-1].offset)
 
     def _now(self) -> tuple[ShardState, int]:
         """Give what is served, and its version. The caller holds the lock."""
@@ -168,6 +237,7 @@ class FollowedShard:
         if self.damage is not None:
             return  # told and counted already: until a base heals the first damage, nothing new is served
         self.damage = str(error)
+        self._held.clear()
         if isinstance(error, GapError):
             self.gaps += 1
         else:

@@ -37,9 +37,10 @@ class Whole:
             return
         added = [decode_contribution(record.value, self._factors) for record in version.of_kind(Kind.CONTRIBUTION)]
         self._note(added)
+        mark = mark_of(state.shard, version.manifest.version, exactly=True)
         for contribution in added:
             last = self._was_last(state.shard, contribution)
-            self._model.table.mark(contribution.keys[last], mark_of(state.shard, state.version, exactly=True))
+            self._model.table.mark(contribution.keys[last], mark)
 
     def replace(
         self, old: ShardState | None, new: ShardState, since: Iterable[tuple[int, NDArray[np.uint64]]] = ()

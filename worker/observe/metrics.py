@@ -79,7 +79,7 @@ class WorkerMetrics:
         self.rejected = counter("rejected", "Bad records sent to the dead-letter topic", "shard", "reason")
         self.skipped = counter(
             "skipped",
-            "Valid events not learned: duplicates by their id, or negatives that events.keep_negatives leaves out",
+            "Valid events not learned: duplicates, negatives that events.keep_negatives leaves out, or poison",
             "shard",
             "reason",
         )
@@ -189,6 +189,17 @@ class WorkerMetrics:
         self.slice_label_sum = counter("slice_label_sum", "Weighted sum of their labels", *of_slice)
         self.slice_score_sum = counter("slice_score_sum", "Weighted sum of their scores", *of_slice)
 
+        self.servable = gauge(
+            "servable", "1 where the last version may be served, 0 where it is held back by quality.gate_*", "shard"
+        )
+
+        self.frozen = gauge(
+            "frozen",
+            "1 where the last block of events was refused for this reason, by quality.freeze_*",
+            "shard",
+            "reason",
+        )
+
         # Drift, and the last window of quality.window events.
         self.drift_alarms = counter("drift_alarms", "Alarms of drift", "shard", "detector")
         self.drift_statistic = gauge(
@@ -229,7 +240,7 @@ class WorkerMetrics:
             self.merge_distance,
         ):
             gauge.remove_by_labels({"shard": str(shard)})
-        for gauge in (self.drift_statistic, *self.windows.values()):
+        for gauge in (self.servable, self.frozen, self.drift_statistic, *self.windows.values()):
             gauge.remove_by_labels({"shard": str(shard)})
 
     def forget_peer(self, peer: int) -> None:
@@ -249,6 +260,12 @@ class FollowerMetrics:
         self.version_age_seconds = Gauge(
             "headrace_follower_version_age_seconds",
             "Time since that version was committed",
+            ("shard",),
+            registry=registry,
+        )
+        self.held_back = Gauge(
+            "headrace_follower_held_back",
+            "Versions newer than the one served that are not servable",
             ("shard",),
             registry=registry,
         )

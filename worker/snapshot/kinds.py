@@ -15,6 +15,8 @@ from worker.model.pairs import Pairs
 from worker.model.rows import Prior
 from worker.model.sgd import Sgd
 from worker.model.standardising import Standardiser
+from worker.quality.breaker import Breaker
+from worker.quality.gate import Gate
 from worker.quality.slices import Slices
 from worker.quality.watch import Watching
 
@@ -100,7 +102,28 @@ def watching_of(learning: Learning) -> Watching:
             {name: [(value, key_of(name, value)) for value in values] for name, values in quality.slices.items()},
             {name: number for number, name in enumerate(names)},
         ),
-        settings=quality.model_dump_json(),
+        settings=quality.model_dump_json(include={"false_alarm_every", "window", "slices"}),
+    )
+
+
+def gate_of(learning: Learning) -> Gate:
+    """Say which versions may be served."""
+    quality = learning.quality
+    return Gate(highest_entropy=quality.gate_entropy, calibration=quality.gate_calibration)
+
+
+def breaker_of(learning: Learning) -> Breaker | None:
+    """Say which blocks of events may be learned; None where none is judged."""
+    quality = learning.quality
+    if not quality.freeze_events:
+        return None
+    return Breaker(
+        events=quality.freeze_events,
+        seconds=quality.freeze_seconds,
+        resume=quality.freeze_resume,
+        base_rate=quality.freeze_base_rate,
+        rejected_share=quality.freeze_rejected_share,
+        unknown_share=quality.freeze_unknown_share,
     )
 
 

@@ -25,29 +25,38 @@ def apply(state: ShardState, version: Version) -> None:
         GapError: the version does not follow.
         CorruptSnapshotError, IncompatibleDataError: a record cannot be read. The state has not changed.
     """
-    _require_next(state, version.manifest)
+    if state.version:  # else any version may be the first
+        require_next(state.shard, state.version, state.chain, version.manifest)
     _take(state, version, contents_of(version, state))
 
 
-def advance(state: ShardState, version: Version) -> None:
-    """Move a whole state to the next version and verify it.
+def advance(state: ShardState, *versions: Version) -> None:
+    """Move a whole state over the next versions, one or more, and verify the last of them: over all, or over none.
 
     Raises:
-        GapError, CorruptSnapshotError, IncompatibleDataError: the version is not what its writer made. The state
+        GapError, CorruptSnapshotError, IncompatibleDataError: a version is not what its writer made. The state
             predicts as before, and is good for nothing else any more.
     """
-    _require_next(state, version.manifest)
-    contents = contents_of(version, state)
+    version, chain = state.version, state.chain
+    for one in versions:
+        require_next(state.shard, version, chain, one.manifest)
+        version, chain = one.manifest.version, one.chain
+    every = [contents_of(one, state) for one in versions]
     model, before = state.model, (state.version, state.chain, state.progress, state.watch)
-    keys = np.concatenate([np.empty(0, np.uint64), *(part.keys for part in contents.rows), *contents.evicted])
+    moved = [part.keys for contents in every for part in contents.rows]
+    moved += [keys for contents in every for keys in contents.evicted]
+    keys = np.concatenate([np.empty(0, np.uint64), *moved])
+    if len(versions) > 1:
+        keys = np.unique(keys)
     there = model.table.has(keys)
     rows = model.table.get(keys[there])
     pairs = model.pair_means.copy(), model.pair_precisions.copy()
     clock = model.clock.time, model.clock.pending
-    words = [state.cells.get(part.places) for part in contents.words]
-    _take(state, version, contents)
+    words = [state.cells.get(part.places) for contents in every for part in contents.words]
+    for one, contents in zip(versions, every, strict=True):
+        _take(state, one, contents)
     try:
-        verify(state, version.manifest)
+        verify(state, versions[-1].manifest)
     except CorruptSnapshotError:
         model.table.remove(keys[~there])
         model.table.put(rows)
@@ -56,7 +65,7 @@ def advance(state: ShardState, version: Version) -> None:
         for words_before in reversed(words):
             state.cells.put(words_before)
         if model.shared is not None:
-            for contribution in contents.contributions:
+            for contribution in (part for contents in every for part in contents.contributions):
                 model.shared.own.add(-contribution)
                 model.shared.merged.add(-contribution)
         state.version, state.chain, state.progress, state.watch = before
@@ -77,6 +86,25 @@ def verify(state: ShardState, manifest: Manifest) -> None:
         )
 
 
+def require_next(shard: int, version: int, chain: str, manifest: Manifest) -> None:
+    """Refuse a version that does not follow the one with this number and this link of the chain.
+
+    Raises:
+        GapError: saying what is missing, or that the chain is forked.
+    """
+    if manifest.version != version + 1:
+        missing = manifest.version - version - 1
+        raise GapError(
+            f"shard {shard}: version {manifest.version} came after {version}, "
+            + (f"{missing} missing between them" if missing > 0 else "the versions do not rise")
+        )
+    if manifest.parent_chain != chain:
+        raise GapError(
+            f"shard {shard}: version {manifest.version} was made from another version {version} "
+            f"than ours ({manifest.parent_chain} is not {chain}): the chain is forked"
+        )
+
+
 def require_same_learning(manifest: Manifest, learning: Learning, group: str) -> None:
     """Refuse to go on with a model that was learned in another way, or by another group.
 
@@ -90,6 +118,15 @@ def require_same_learning(manifest: Manifest, learning: Learning, group: str) ->
             + "\n  ".join(found)
             + "\nset them back, or give the new model a topic of its own (`model.topic`) and a group (`kafka.group`)"
         )
+    learned_to = manifest.input.next_offset
+    theirs, ours = (it.events.skipped_before(manifest.shard, learned_to) for it in (learning_of(manifest), learning))
+    if theirs != ours:
+        raise IncompatibleDataError(
+            f"events.skip: shard {manifest.shard} is learned before offset {learned_to}, and of that "
+            f"{_as_text(manifest.shard, theirs)} was passed over, {_as_text(manifest.shard, ours)} is configured: what "
+            f"is learned cannot be passed over any more, nor the other way round. Set events.skip so that it agrees "
+            "before that offset"
+        )
     if manifest.group != group:
         raise IncompatibleDataError(
             f"the model {manifest.model} in {learning.model.topic} belongs to the group {manifest.group!r}, "
@@ -97,20 +134,8 @@ def require_same_learning(manifest: Manifest, learning: Learning, group: str) ->
         )
 
 
-def _require_next(state: ShardState, manifest: Manifest) -> None:
-    if not state.version:
-        return  # fresh: any version may be the first
-    if manifest.version != state.version + 1:
-        missing = manifest.version - state.version - 1
-        raise GapError(
-            f"shard {state.shard}: version {manifest.version} came after {state.version}, "
-            + (f"{missing} missing between them" if missing > 0 else "the versions do not rise")
-        )
-    if manifest.parent_chain != state.chain:
-        raise GapError(
-            f"shard {state.shard}: version {manifest.version} was made from another version {state.version} "
-            f"than ours ({manifest.parent_chain} is not {state.chain}): the chain is forked"
-        )
+def _as_text(shard: int, ranges: list[tuple[int, int]]) -> str:
+    return ", ".join(f"{shard}:{first}-{last}" for first, last in ranges) or "nothing"
 
 
 def _take(state: ShardState, version: Version, contents: Contents) -> None:
@@ -145,5 +170,6 @@ def _take(state: ShardState, version: Version, contents: Contents) -> None:
     state.next_offset = manifest.input.next_offset
     state.version, state.chain, state.bases = manifest.version, version.chain, list(manifest.bases)
     state.peers = dict(manifest.peers)
+    state.last_servable = manifest.version if manifest.servable else manifest.last_servable
     state.sweep = None
     state.bytes_since_base += manifest.delta_bytes

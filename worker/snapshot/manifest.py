@@ -10,7 +10,8 @@ from worker.learning import Learning
 from worker.snapshot.records import FORMAT, Kind
 
 # Where a topic is called, or where a shard without a model starts, does not decide what is learned from an event.
-_NOT_LEARNING = {"events": {"topic", "format", "start"}, "model": {"name", "topic"}}
+# What is skipped does, but may change for events to come: `require_same_learning` looks at that.
+_NOT_LEARNING = {"events": {"topic", "format", "start", "skip"}, "model": {"name", "topic"}}
 
 
 _WATCHING = {"quality"}  # sections that decide nothing of what is learned
@@ -101,6 +102,10 @@ class Manifest(_Part):
     began: int = 0  # the version that began the base of which a part is among the records; 0 where none is
     bases: list[Base]  # complete ones that are kept, oldest first; empty before the first is complete
     state: State
+    servable: bool = True  # whether followers are to serve it; its worker goes on from it in any case
+    reasons: list[str] = []  # why it is not servable, in words; empty where it is
+    passed_over: list[tuple[int, int]] = []  # first and last offsets that the breaker refused, since the version before
+    last_servable: int = 0  # the last version up to this one that is servable; 0 where there is none
     created: int  # milliseconds since 1970, by the writer's clock
     parent_chain: str  # the parent's link; empty before the first version
 

@@ -26,6 +26,7 @@ from worker.model.index import distinct
 from worker.model.ledger import Contribution
 from worker.model.rows import Rows
 from worker.snapshot.contents import pair_columns, progress_columns, watch_columns
+from worker.snapshot.kinds import gate_of
 from worker.snapshot.manifest import Base, Input, Manifest, Peer, RecordSum, State, describe
 from worker.snapshot.records import (
     KEY_BYTES,
@@ -49,6 +50,9 @@ from worker.snapshot.state import ShardState, Sweep
 # A base begins when what came since is so many times its size: a restore reads no more than that and the base itself,
 # and where most of the rows move all the time, no more than a third of what is written are bases.
 _BASES_WORTH = 2
+# While what is learned may not be served, so many more bases are kept, so that a follower that starts finds the last
+# version that may: the topic grows to some five times its usual size at most.
+_SPARE_BASES = 8
 _MEASURED_ROWS = 2_048  # at least, where there are as many: how far these moved stands for all
 _FRAME_BYTES = 2_048  # what a record takes beside its value: key, headers, and Kafka's own
 
@@ -145,6 +149,9 @@ class Sealed:
         self._evicted = state.model.table.dropped()
         self._pairs = pair_columns(state) if self._contribution is None and len(state.model.pair_means) else None
         self.progress, self.watch = state.progress.copy(), state.watch.copy()
+        self._faults = gate_of(writing.learning).faults(self.watch)
+        self._last_servable = state.last_servable if self._faults else self.version
+        self._passed_over, state.passed_over = state.passed_over, []
         self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)
         self._watermark, self._peers = state.watermark, dict(sorted(state.peers.items()))
         self.told = State(
@@ -236,8 +243,12 @@ class Sealed:
                 for it, rows in zip(data, self._rows, strict=True)
             ],
             began=self._sweep.version if self._sweep is not None else 0,
-            bases=bases[-writing.keep_bases :],
+            bases=_kept(bases, writing.keep_bases, self._last_servable),
             state=self.told,
+            servable=not self._faults,
+            reasons=self._faults,
+            last_servable=self._last_servable,
+            passed_over=_joined(self._passed_over),
             created=now,
             parent_chain=state.chain,
         )
@@ -250,7 +261,7 @@ class Sealed:
         state, sweep = self._state, self._sweep
         state.version = self.version
         state.chain = Manifest.link(self._manifest.encode())
-        state.bases = list(self._manifest.bases)
+        state.bases, state.last_servable = list(self._manifest.bases), self._last_servable
         begins = sweep is not None and sweep.version == self.version
         since = 0 if begins else state.bytes_since_base
         state.bytes_since_base = since + self._manifest.delta_bytes + self.folded.bytes
@@ -332,6 +343,23 @@ class Sealed:
             kind=kind, model=self._writing.learning.model.name, shard=self._state.shard, version=self.version,
             sequence=sequence, value=value, checksum=checksum(value),
         )  # fmt: skip
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Make one of ranges that follow one another."""
+    joined: list[tuple[int, int]] = []
+    for first, last in ranges:
+        joined.append((joined.pop()[0] if joined and joined[-1][1] + 1 == first else first, last))
+    return joined
+
+
+def _kept(bases: list[Base], count: int, last_servable: int) -> list[Base]:
+    """Keep the newest bases, and those from which the last version that may be served can be read."""
+    first = len(bases) - count
+    ways = [place for place, base in enumerate(bases) if base.completed <= last_servable]
+    if ways:
+        first = max(min(first, ways[-1]), first - _SPARE_BASES)
+    return bases[max(first, 0) :]
 
 
 def _distance(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:

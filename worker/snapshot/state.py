@@ -22,6 +22,7 @@ class Skipped(StrEnum):
     """Why a valid event is not learned."""
 
     DUPLICATE = "duplicate"  # its id is in the window
+    POISON = "poison"  # in a range of offsets that is passed over, by `events.skip` or by the breaker
     NEGATIVE = "negative"  # of those that `events.keep_negatives` leaves out
 
 
@@ -64,6 +65,7 @@ class ShardState:
     window: Window | None = None  # of event ids, in the cells; None where they have none
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)  # valid events, not learned
+    passed_over: list[tuple[int, int]] = field(default_factory=list)  # by the breaker, since the version before
     watermark: int | None = None  # latest event time, milliseconds since 1970
     next_offset: int = 0  # of the event topic
     version: int = 0  # the last one committed; 0 before the first
@@ -71,6 +73,7 @@ class ShardState:
     first: int = 0  # the version that reading began with; 0 where nothing was read
     peers: dict[int, Peer] = field(default_factory=dict)  # how far the other shards are folded in
     bases: list[Base] = field(default_factory=list)
+    last_servable: int = 0  # the last version that followers were to serve; 0 where there is none
     sweep: Sweep | None = None
     bytes_since_base: int = 0
 

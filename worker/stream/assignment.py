@@ -15,6 +15,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from worker.config import Config
 from worker.errors import IncompatibleDataError
+from worker.snapshot.kinds import breaker_of
+from worker.stream.block import Block
 from worker.stream.owned import Owned
 from worker.stream.report import Report
 from worker.stream.restore import Restored, restore
@@ -85,7 +87,10 @@ class Assignment:
             if not self._seek(shard, restored.state.next_offset):
                 continue  # the client is not yet ready to fetch it: next turn
             del self._restoring[shard]
-            self.owned[shard] = Owned.restored(restored.state, restored.backlog)
+            breaker = breaker_of(self._config.learning)
+            packed = self._config.events.format == "arrow"
+            block = Block(breaker, packed=packed) if breaker is not None else None
+            self.owned[shard] = Owned.restored(restored.state, restored.backlog, block)
             self._report.began(restored.state, restored.seconds)
 
     def rewind(self, shards: Collection[int] | None = None) -> None:

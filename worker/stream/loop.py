@@ -75,6 +75,7 @@ class Loop:
             self.judge(self._commits.look)
             if not self._commits.under_way:  # else a shard that comes back might be told of twice
                 self._assignment.begin_restored()
+            self._look_at_blocks()
             self._health.set_ready(self._assignment.settled, "joining the group, or restoring shards")
             for shard, messages in self.poll().items():
                 if shard in self._assignment.owned:
@@ -95,7 +96,7 @@ class Loop:
     def learn(self, owned: Owned, messages: list) -> None:  # type: ignore[type-arg]
         """Hand a shard's records over: they are decoded, predicted and learned beside the loop, in their order."""
         messages = after(messages, owned.read_to)
-        if messages:
+        if messages and not owned.frozen:
             owned.read_to = messages[-1].offset() + 1
             self._uncommitted += self._stages.hand_over(owned, messages)
 
@@ -151,10 +152,24 @@ class Loop:
         """Stop fetching, or begin again: back-pressure."""
         if paused != self._paused:
             topic = self._config.events.topic
-            places = [TopicPartition(topic, shard) for shard in self._assignment.owned]
+            shards = [shard for shard, owned in self._assignment.owned.items() if not owned.frozen]
+            places = [TopicPartition(topic, shard) for shard in shards]
             (self._consumer.pause if paused else self._consumer.resume)(places)
             _LOG.debug("fetching is %s", "paused" if paused else "resumed", extra={"action": "back_pressure"})
         self._paused = paused
+
+    def _look_at_blocks(self) -> None:
+        """Have judged what is held back for too long; tell of blocks that are refused, and leave frozen shards be."""
+        for shard, owned in self._assignment.owned.items():
+            block = owned.block
+            if block is None:
+                continue
+            if block.overdue and not owned.frozen:
+                self._stages.cut(owned)
+            if block.news:
+                if block.frozen:
+                    self._consumer.pause([TopicPartition(self._config.events.topic, shard)])
+                self._report.judged(shard, block.refused, frozen=block.frozen)
 
     def _left_behind(self) -> list[Owned]:
         """Name the shards without events of their own that for long have not folded in what others have learned."""

@@ -8,6 +8,7 @@ from worker.events.rejects import Rejected
 from worker.snapshot.manifest import Peer
 from worker.snapshot.sealing import Folding, Sealed, Writing
 from worker.snapshot.state import ShardState
+from worker.stream.block import Block
 from worker.stream.held import Held
 
 DeadLetter = tuple[Message, Rejected]
@@ -29,12 +30,18 @@ class Owned:
     idle_since: float | None = None  # by the loop's clock: its last version; None until the loop has looked
     handed_over: int = 0  # batches of records
     done_with: int = 0  # of those
+    block: Block | None = None  # of records that are not to be learned yet; None where none are held back
     given_up: bool = False  # nothing more is to be learned: it is another worker's now, or is restored
 
     @classmethod
-    def restored(cls, state: ShardState, backlog: list[Folding]) -> "Owned":
+    def restored(cls, state: ShardState, backlog: list[Folding], block: Block | None = None) -> "Owned":
         """Begin with a shard as it was committed."""
-        return cls(state=state, read_to=state.next_offset, sealed_to=state.next_offset, backlog=backlog)
+        return cls(state=state, read_to=state.next_offset, sealed_to=state.next_offset, backlog=backlog, block=block)
+
+    @property
+    def frozen(self) -> bool:
+        """Tell whether nothing more of it is to be learned before the worker is started anew."""
+        return self.block is not None and self.block.frozen
 
     @property
     def known(self) -> dict[int, Peer]:

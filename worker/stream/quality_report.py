@@ -7,14 +7,16 @@ from datetime import UTC, datetime
 from worker.observe.history import History
 from worker.observe.metrics import WorkerMetrics
 from worker.quality import slices
+from worker.quality.breaker import REASONS
 from worker.quality.layout import NAMES
 from worker.quality.watch import Watch
 from worker.snapshot.manifest import Manifest
+from worker.stream.block import Refused
 
 _LOG = logging.getLogger(__name__)
 
 
-def began(metrics: WorkerMetrics, shard: int, watch: Watch) -> None:
+def began(metrics: WorkerMetrics, shard: int, watch: Watch, *, servable: bool) -> None:
     """Make the series of a shard: rate() does not see one appear with its first count."""
     for detector in watch.watching.detectors:
         metrics.drift_alarms.labels(str(shard), NAMES[detector])
@@ -24,6 +26,7 @@ def began(metrics: WorkerMetrics, shard: int, watch: Watch) -> None:
             metrics.slice_loss_sum, metrics.slice_weight_sum, metrics.slice_label_sum, metrics.slice_score_sum,
         ):  # fmt: skip
             counter.labels(str(shard), *of_slice)
+    metrics.servable.labels(str(shard)).set(servable)
     gauges(metrics, shard, watch)
 
 
@@ -63,3 +66,52 @@ def gauges(metrics: WorkerMetrics, shard: int, watch: Watch) -> None:
     for name, value in watch.last_window().items():
         if not math.isnan(value):
             metrics.windows[name].labels(str(shard)).set(value)
+
+
+def gated(metrics: WorkerMetrics, manifest: Manifest, *, before: bool) -> None:
+    """Tell whether a version may be served, and log where that is not as `before`."""
+    if manifest.servable != before:
+        _LOG.warning(
+            "shard %d: version %d is %s",
+            manifest.shard, manifest.version,
+            "servable again" if manifest.servable else f"not servable: {'; '.join(manifest.reasons)}. Followers serve "
+            f"version {manifest.last_servable} until one is, learning goes on",
+            extra={"action": "gate", "shard": manifest.shard, "version": manifest.version},
+        )  # fmt: skip
+    metrics.servable.labels(str(manifest.shard)).set(manifest.servable)
+
+
+def judged(metrics: WorkerMetrics, shard: int, refused: Refused | None, *, frozen: bool, before: bool) -> None:
+    """Tell which reasons there are not to learn, and log what changed.
+
+    Args:
+        metrics: where that is told.
+        shard: of which.
+        refused: the last block, where it was refused.
+        frozen: whether nothing more is learned until the worker is started anew.
+        before: whether the block before it was refused, too.
+    """
+    reasons = {fault.reason for fault in refused.faults} if refused is not None else set()
+    for reason in REASONS:
+        metrics.frozen.labels(str(shard), reason).set(reason in reasons)
+    extra = {"action": "freeze", "shard": shard}
+    if refused is None:
+        if before:
+            _LOG.warning("shard %d: events are within bounds again, learning goes on", shard, extra=extra)
+        return
+    seen = f"{'; '.join(fault.text for fault in refused.faults)}, at offsets up to {refused.last_offset}"
+    if frozen:
+        _LOG.error(
+            "shard %d is frozen at offset %d: %s. Nothing from that offset on is learned or published; what is "
+            "published is served on, and other shards go on. If these events are sound, set wider bounds "
+            "(quality.freeze_*); to pass over them, find where they begin and end and set events.skip = "
+            '["%d:<first>-<last>"], from offset %d on; then start the worker anew',
+            shard, refused.first_offset, seen, shard, refused.first_offset,
+            extra=extra | {"first_offset": refused.first_offset, "last_offset": refused.last_offset},
+        )  # fmt: skip
+    elif not before:
+        _LOG.error(
+            "shard %d: events are passed over from offset %d on, until they are within bounds again: %s",
+            shard, refused.first_offset, seen,
+            extra=extra | {"first_offset": refused.first_offset, "last_offset": refused.last_offset},
+        )  # fmt: skip

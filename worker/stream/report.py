@@ -18,6 +18,7 @@ from worker.snapshot.records import Kind
 from worker.snapshot.sealing import Folded
 from worker.snapshot.state import ShardState
 from worker.stream import quality_report as tell
+from worker.stream.block import Refused
 from worker.stream.held import Behind
 from worker.stream.owned import Outgoing
 
@@ -41,6 +42,8 @@ class Report:
         self._consumer = consumer
         self._told: dict[int, tuple[NDArray[np.float64], Counts]] = {}  # by shard: progressive sums, and the rest
         self._watched: dict[int, Watch] = {}  # by shard, as it was told
+        self._servable: dict[int, bool] = {}  # by shard, whether the last version may be served
+        self._refused: dict[int, bool] = {}  # by shard, whether its last block of events was refused
         self._peers: set[int] = set()  # of whom it is told how far one is behind them
 
     def began(self, state: ShardState, seconds: float) -> None:
@@ -49,7 +52,9 @@ class Report:
         self._told[state.shard] = state.progress.sums.copy(), state.counts()
         self.history.began(state.shard, state.version, state.progress.events)
         self._watched[state.shard] = state.watch.copy()
-        tell.began(self.metrics, state.shard, state.watch)
+        self._refused[state.shard] = False
+        self._servable[state.shard] = state.last_servable == state.version
+        tell.began(self.metrics, state.shard, state.watch, servable=self._servable[state.shard])
         self._gauges(state)
 
     def gave_up(self, shard: int) -> None:
@@ -99,6 +104,8 @@ class Report:
             if manifest.watermark is not None and more[EVENTS]:  # a version may hold no event of its own
                 self.metrics.event_time_lag.labels(shard).set((manifest.created - manifest.watermark) / 1_000)
             tell.gauges(self.metrics, manifest.shard, sealed.watch)
+            tell.gated(self.metrics, manifest, before=self._servable[manifest.shard])
+            self._servable[manifest.shard] = manifest.servable
             if state.model.shared is not None:
                 self._exchanged(sealed.folded, manifest)
             lag = self._gauges(state)
@@ -116,6 +123,11 @@ class Report:
         for peer in self._peers - peers.keys():
             self.metrics.forget_peer(peer)
         self._peers = set(peers)
+
+    def judged(self, shard: int, refused: Refused | None, *, frozen: bool) -> None:
+        """Note that a block of events was refused, or that none is any more."""
+        tell.judged(self.metrics, shard, refused, frozen=frozen, before=self._refused.get(shard, False))
+        self._refused[shard] = refused is not None
 
     def aborted(self) -> None:
         """Note that a transaction was aborted."""

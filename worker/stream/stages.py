@@ -30,8 +30,8 @@ class _Batch:
     """Records of a shard on their way."""
 
     owned: Owned
-    messages: list[Message]
-    prepared: "Future[Prepared]"
+    messages: list[Message]  # none: what is held back of the shard is to be judged as it is
+    prepared: "Future[Prepared] | None"
     events: float  # about so many
 
 
@@ -75,15 +75,17 @@ class Stages:
 
     def hand_over(self, owned: Owned, messages: list[Message]) -> float:
         """Prepare and learn records of a shard, after all that were handed over before; gives about how many events."""
-        events = len(messages) * self._pipeline.events_a_record
-        prepared = self._preparing.submit(self._prepare, messages)
-        with self._moved:
-            self._batches += 1
-            owned.handed_over += 1
-            self._waiting += events
-            self._queue.append(_Batch(owned=owned, messages=messages, prepared=prepared, events=events))
-            self._moved.notify_all()
+        events = 0.0
+        for part in [messages] if owned.block is None else owned.block.parts(messages):
+            some = len(part) * self._pipeline.events_a_record
+            prepared = self._preparing.submit(self._prepare, part)
+            self._append(_Batch(owned=owned, messages=part, prepared=prepared, events=some))
+            events += some
         return events
+
+    def cut(self, owned: Owned) -> None:
+        """Judge what is held back of a shard, after all that was handed over before, and go on with it."""
+        self._append(_Batch(owned=owned, messages=[], prepared=None, events=0.0))
 
     def apart(self, owned: Owned, batches: int, work: Callable[[], Result]) -> Result:
         """Do something to a shard between two of its batches, once so many are done with; others are learned meanwhile.
@@ -130,6 +132,14 @@ class Stages:
         self._preparing.shutdown(cancel_futures=True)
         self._learning.join()
 
+    def _append(self, batch: _Batch) -> None:
+        with self._moved:
+            self._batches += 1
+            batch.owned.handed_over += 1
+            self._waiting += batch.events
+            self._queue.append(batch)
+            self._moved.notify_all()
+
     def _prepare(self, messages: list[Message]) -> Prepared:
         return self._pipeline.prepare(*columns(messages), source(messages) if self._pipeline.asks_source else None)
 
@@ -161,15 +171,31 @@ class Stages:
         return None
 
     def _learn(self, batch: _Batch) -> None:
-        owned, messages, prepared = batch.owned, batch.messages, batch.prepared.result()
-        if owned.given_up or self._failure is not None:
+        owned, messages = batch.owned, batch.messages
+        prepared = batch.prepared.result() if batch.prepared is not None else None
+        if owned.given_up or self._failure is not None or owned.frozen:
             return
+        if owned.block is None:
+            if prepared is not None:
+                self._take(owned, messages, prepared)
+            return
+        judged = owned.block.cut() if prepared is None else owned.block.add(owned.state, messages, prepared)
+        for piece in judged.learn:
+            self._take(owned, piece.messages, piece.prepared)
+        for piece in judged.pass_over:
+            self._pass_over(owned, piece.messages, piece.prepared)
+
+    def _take(self, owned: Owned, messages: list[Message], prepared: Prepared) -> None:
         self._pipeline.take(owned.state, prepared, messages[-1].offset() + 1)
         owned.dead_letters += [(messages[bad.index], bad) for bad in prepared.rejected]
         _LOG.debug(
             "shard %d: %d records", owned.state.shard, len(messages),
             extra={"action": "learn", "shard": owned.state.shard},
         )  # fmt: skip
+
+    def _pass_over(self, owned: Owned, messages: list[Message], prepared: Prepared) -> None:
+        self._pipeline.pass_over(owned.state, prepared, messages[0].offset(), messages[-1].offset() + 1)
+        owned.dead_letters += [(messages[bad.index], bad) for bad in prepared.rejected]
 
     def _let_go(self, owned: Owned) -> None:
         """Let others have a shard again. The caller holds the lock."""

@@ -122,3 +122,30 @@ def test_settings_of_a_later_release_are_refused_by_name():
     manifest.learning["model"]["wings"] = 2
     with pytest.raises(IncompatibleDataError, match=r"upgrade headrace: model\.wings"):
         settings_of(manifest)
+
+
+@pytest.mark.parametrize(
+    ("published", "configured", "agree"),
+    [
+        ((), ("0:50-99",), True),  # the version has learned all before offset 50
+        ((), ("0:49-99",), False),
+        ((), ("1:0-99",), True),
+        (("0:0-9",), (), False),
+        (("0:0-9",), ("0:0-19",), False),
+        (("0:0-4", "0:5-9"), ("0:0-9", "0:60-61"), True),
+        (("0:40-60",), ("0:40-90",), True),
+        (("0:60-70",), (), True),
+    ],
+)
+def test_what_is_passed_over_may_change_for_what_is_not_learned_yet(published, configured, agree):
+    manifest = Writer(changed(learning_of(), "events", skip=published)).advance()
+    assert manifest.input.next_offset == 50
+    wanted = changed(learning_of(), "events", skip=configured)
+    if agree:
+        require_same_learning(manifest, wanted, "group")
+    else:
+        with pytest.raises(
+            IncompatibleDataError, match=r"events.skip: shard 0 is learned before offset 50, and of that"
+        ):
+            require_same_learning(manifest, wanted, "group")
+    assert differences(manifest.learning, describe(wanted)) == [], "a follower does not mind"

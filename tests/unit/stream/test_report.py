@@ -1,4 +1,6 @@
-"""What commits of merged shards tell the metrics."""
+"""What commits tell the metrics, of merged shards and of those that are not to be served."""
+
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Consumer
@@ -8,10 +10,12 @@ from tests.support.lineage import Writer, events, learning_of, versions
 from worker.events.rejects import Reason, Rejected
 from worker.learning import Events, Quality
 from worker.observe.metrics import WorkerMetrics
+from worker.quality.breaker import REASONS, Fault
 from worker.quality.layout import NAMES
 from worker.quality.progress import LOSS, WEIGHT
 from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding
+from worker.stream.block import Refused
 from worker.stream.contributions import folding_of
 from worker.stream.held import Behind
 from worker.stream.owned import Outgoing, Owned
@@ -181,6 +185,73 @@ def test_the_status_page_is_told_what_is_committed_and_no_more(report):
 def test_the_status_page_is_told_of_aborts(report):
     report.aborted()
     assert report.history.last_abort() is not None
+
+
+def test_a_change_of_what_is_servable_is_told_and_logged_once(registry, report, caplog):
+    # Given a shard whose calibration may not be more than a little wrong
+    learning = learning_of()
+    quality = learning.quality.model_copy(update={"window": 1_000, "gate_calibration": (0.99, 1.01)})
+    writer = Writer(learning.model_copy(update={"quality": quality}))
+    told = []
+
+    def step(*, first: bool = False) -> None:
+        commit(report, writer, [], first=first)
+        told.append(registry.get_sample_value("headrace_servable", {"shard": "0"}))
+
+    # When its first window is not calibrated, nor are the next ones
+    writer.learn(events(100, 1))
+    step(first=True)
+    for seed in (2, 3):
+        writer.learn([event.replace(b'"label":1', b'"label":0') for event in events(1_000, seed)])
+        step()
+    # Then that is told, by a line of the log at the change
+    assert told == [1, 0, 0]
+    (line,) = [record for record in caplog.records if record.action == "gate"]
+    assert line.levelname == "WARNING"
+    assert "shard 0: version 2 is not servable: calibration is" in line.getMessage()
+    assert "Followers serve version 1 until" in line.getMessage()
+    # And again where a worker that restarts finds it so, and it is servable again
+    writer.learning = learning
+    writer.learn(events(10, 4))
+    step(first=True)
+    assert told[-1] == 1
+    assert [record.getMessage() for record in caplog.records if record.action == "gate"][1:] == [
+        "shard 0: version 4 is servable again"
+    ]
+    # And who gives the shard up takes that with it
+    report.metrics.forget_shard(0)
+    assert registry.get_sample_value("headrace_servable", {"shard": "0"}) is None
+
+
+def test_a_refused_block_is_told_by_its_reasons_and_logged_once(registry, report, caplog):
+    writer = Writer(learning_of())
+    report.began(writer.state, 0.0)
+
+    def told() -> list[float | None]:
+        return [registry.get_sample_value("headrace_frozen", {"shard": "0", "reason": reason}) for reason in REASONS]
+
+    report.judged(0, None, frozen=False)
+    assert (told(), caplog.records) == ([0, 0, 0], [])
+    faults = [Fault(reason="base_rate", text="the mean label is 0")]
+    refused = Refused(faults=faults, first_offset=500, last_offset=699)
+    # A shard that is frozen says what was seen, and what to do
+    report.judged(0, refused, frozen=True)
+    assert told() == [1, 0, 0]
+    (line,) = caplog.records
+    assert (line.levelname, line.action, line.first_offset, line.last_offset) == ("ERROR", "freeze", 500, 699)
+    assert "shard 0 is frozen at offset 500: the mean label is 0, at offsets up to 699" in line.getMessage()
+    assert 'events.skip = ["0:<first>-<last>"], from offset 500 on' in line.getMessage()
+    # One that passes over says so at the first block and at the last
+    report.began(writer.state, 0.0)
+    for some in (refused, replace(refused, last_offset=799), None, None):
+        report.judged(0, some, frozen=False)
+    assert told() == [0, 0, 0]
+    assert [record.getMessage()[:60] for record in caplog.records[1:]] == [
+        "shard 0: events are passed over from offset 500 on, until th",
+        "shard 0: events are within bounds again, learning goes on",
+    ]
+    report.metrics.forget_shard(0)
+    assert told() == [None, None, None]
 
 
 def test_an_alarm_of_drift_is_counted_and_logged_with_the_version_that_holds_it_and_not_again(registry, report, caplog):
