@@ -104,4 +104,4 @@ class Config(Learning):
     @property
     def learning(self) -> Learning:
         """Give the part that decides the bits."""
-        return Learning(events=self.events, features=self.features, model=self.model)
+        return Learning(events=self.events, features=self.features, model=self.model, quality=self.quality)

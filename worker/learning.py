@@ -20,6 +20,7 @@ _DURATION = re.compile(r"([0-9]{1,6})([smhd])")
 _SIZE = re.compile(r"([0-9]{1,15}) ?(KiB|MiB|GiB)?")
 _UNIT_BYTES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_MOST_SLICES = 32  # values of a feature
 _LEAST_EVENTS = 4  # whose rows a bounded model has to hold
 ONLY_OF: Final = {  # by the kind of learner: the settings of `model` that have a meaning for no other
     "gaussian": (
@@ -278,12 +279,50 @@ class Model(Section):
         return int(found[1]) * _UNIT_MS[found[2]] if found else 0
 
 
+class Quality(Section):
+    """How a shard is watched. It decides nothing of what is learned: other settings go on with the same model."""
+
+    false_alarm_every: int = Field(
+        100_000_000,
+        ge=0,
+        description="events of the topic between two false alarms of drift, in the mean, by all detectors; 0 detects "
+        "nothing",
+    )
+    window: int = Field(
+        20_000, ge=1_000, le=100_000_000, description="events of a shard over which values are told for people"
+    )
+    slices: dict[str, tuple[Annotated[str, Field(min_length=1)], ...]] = Field(
+        {},
+        max_length=8,
+        description="told apart in metrics: up to 8 categorical features, of each up to 32 values, such as { device = "
+        '["ios", "web"] }; all other values are `other`',
+    )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if 0 < self.false_alarm_every < self.window:
+            raise ValueError(
+                f"`false_alarm_every` = {self.false_alarm_every} is less than a window of {self.window} events: that "
+                "would be alarms all the time. Raise it, or set 0 to detect nothing"
+            )
+        for name, values in self.slices.items():
+            if not 1 <= len(values) <= _MOST_SLICES:
+                raise ValueError(f"`slices`: {name} has {len(values)} values, 1 to {_MOST_SLICES} can be told apart")
+            if len({*values, "other"}) <= len(values):
+                raise ValueError(f"`slices`: a value of {name} stands there twice, or is `other`, which all others are")
+        return self
+
+
 class Learning(Section):
-    """Everything that decides which bits are learned: two shards agree exactly when these agree."""
+    """Everything that decides which bits are learned, and how that is watched.
+
+    Two shards agree exactly when `events`, `features` and `model` agree.
+    """
 
     events: Events = Events()
     features: dict[str, Feature] = Field(min_length=1)
     model: Model = Model()
+    quality: Quality = Quality()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -302,6 +341,12 @@ class Learning(Section):
                 '"logistic", or leave it out'
             )
         self._require_room()
+        for name in self.quality.slices:
+            if name not in self.features or self.features[name].kind != "categorical":
+                raise ValueError(
+                    f"quality.slices names {name!r}, which is no categorical feature: slices are of those, by their "
+                    "values"
+                )
         return self
 
     def _require_pairs(self) -> None:

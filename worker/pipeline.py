@@ -90,7 +90,8 @@ class Pipeline:
             batch = self._admit(state, offered, prepared.offered[number]) if prepared.offered else offered
             scores = state.model.learn(state.standardiser.take(batch))  # predicts each event before it learns from it
             observed, weights = self._labelling.observed(scores.predictions), self._intake.weigh(batch)
-            state.progress.add(observed, batch.labels, weights)
+            judged = state.progress.add(observed, batch.labels, weights)
+            state.watch.observe(batch, observed, scores.variances, weights, judged)
             if len(batch):
                 latest = int(batch.times.max())
                 state.watermark = latest if state.watermark is None else max(state.watermark, latest)

@@ -84,10 +84,18 @@ def test_the_manifests_are_worth_validating() -> None:
     first, second, _ = MANIFESTS
     assert (first["parent_chain"], second["parent_chain"]) == ("", Manifest.link(VERSIONS[0][-1].value))
     assert second["state"]["rejected"] == {"not_json": 2}
-    assert [part["kind"] for part in second["records"]] == ["progress", "pairs", "rows", "cells", "base", "base_cells"]
+    assert [part["kind"] for part in second["records"]] == [
+        "progress",
+        "pairs",
+        "rows",
+        "cells",
+        "base",
+        "base_cells",
+        "watch",
+    ]
     assert (second["peers"], second["began"], second["state"]["view"]) == ({}, 2, "")
     _, second, third = MERGED_MANIFESTS
-    kinds = ["progress", "contribution", "rows", "cells", "base", "ledger", "base_cells"]
+    kinds = ["progress", "contribution", "rows", "cells", "base", "ledger", "base_cells", "watch"]
     assert [part["kind"] for part in second["records"]] == kinds
     assert second["peers"] == {"4": {"version": 2, "offset": 5, "events": 1, "created": NOW}}
     assert third["bases"][-1]["peers"] == second["peers"]
@@ -150,11 +158,11 @@ def test_the_schema_has_what_the_model_has() -> None:
 
 def test_the_columns_are_those_of_the_records() -> None:
     tables = [re.findall(r"^\| `(\w+)` \| `(.+?)` \|", part, re.MULTILINE) for part in README.split("| Column |")[1:]]
-    rows, evicted, pairs, progress, cells, contribution, ledger = [dict(table) for table in tables]
+    rows, evicted, pairs, progress, watch, cells, contribution, ledger = [dict(table) for table in tables]
     documented = {
         Kind.ROWS: rows, Kind.BASE: rows, Kind.PAIRS: pairs, Kind.PROGRESS: progress,
         Kind.CONTRIBUTION: contribution, Kind.LEDGER: ledger, Kind.CELLS: cells, Kind.BASE_CELLS: cells,
-        Kind.EVICTED: evicted,
+        Kind.EVICTED: evicted, Kind.WATCH: watch,
     }  # fmt: skip
     factors = LEARNING.model.factors
     fading = FADING[-1][:-1]

@@ -160,10 +160,10 @@ def of_manifest(damage: Damage) -> Damage:
         (at(0, flipped), 3, "record 0 (progress) of version 3 of shard 0 does not match its checksum"),
         (at(2, flipped), 3, "record 2 (rows) of version 3 of shard 0 does not match its checksum"),
         (of_manifest(flipped), 3, "the manifest of version 3 of shard 0 does not match its checksum"),
-        (at(1, lost), 3, "3 data records by its manifest, 2 came, 1 are missing or changed"),
+        (at(1, lost), 3, "4 data records by its manifest, 3 came, 1 are missing or changed"),
         (of_manifest(lost), 4, "version 4 came after 2, 1 missing between them"),
         (lost, 4, "version 4 came after 2, 1 missing between them"),
-        (forged, 3, "3 data records by its manifest, 3 came, 1 are missing or changed"),
+        (forged, 3, "4 data records by its manifest, 4 came, 1 are missing or changed"),
         (of_format(9), 3, "written in format 9, this release reads 1: upgrade headrace"),
     ],
 )

@@ -95,6 +95,7 @@ def require_exactly_once(
         assert manifest.state.rejected == dict(should.rejected), f"shard {shard}"
         assert manifest.state.events == should.progress.events, f"shard {shard}"
         assert manifest.state.digest == should.digest(), f"shard {shard}"
+        assert manifest.state.watch == should.watch.digest(), f"shard {shard}"
     assert sum(manifest.input.next_offset for manifest in manifests.values()) == feed.sent
     assert sum(manifest.state.events for manifest in manifests.values()) == feed.valid
     letters = sorted(dead_letters(stage), key=lambda letter: letter.place)

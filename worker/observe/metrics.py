@@ -4,6 +4,7 @@ Base units, as Prometheus asks. Labels have few values: `shard`, and words from 
 gives up takes its gauges with it; its counters stay, because a sum over workers must not fall.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
@@ -21,6 +22,17 @@ COMMIT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 COMMIT_STOPPED_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 # From an empty shard to gigabytes of rows.
 RESTORE_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+WINDOW_VALUES: Final = {  # by the names that `worker.quality.watch.Watch.last_window` gives them
+    "loss": "mean loss",
+    "baseline_loss": "slow mean of the loss by its end",
+    "normalized_entropy": "log loss over the entropy of its base rate",
+    "calibration": "sum of scores over sum of labels",
+    "calibration_error": "expected calibration error, 32 bins of the score",
+    "auc": "area under the ROC curve",
+    "auc_error": "bound on the error of that",
+}
 
 
 def new_registry() -> CollectorRegistry:
@@ -71,6 +83,7 @@ class WorkerMetrics:
         # Calibration: the quotient of these two is 1 for a calibrated model.
         self.label_sum = counter("progressive_label_sum", "Weighted sum of the labels", "shard")
         self.score_sum = counter("progressive_score_sum", "Weighted sum of the scores predicted for them", "shard")
+        self._make_quality(counter, gauge)
 
         # What was published.
         self.commits = counter("commits", "Transactions of model records and offsets, by their outcome", "outcome")
@@ -149,6 +162,30 @@ class WorkerMetrics:
         for kind in REBALANCES:
             self.rebalances.labels(kind)
 
+    def _make_quality(self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]) -> None:
+        self.squared_error_sum = counter(
+            "progressive_squared_error_sum", "Weighted sum of the squares of label less score", "shard"
+        )
+        of_slice = ("shard", "field", "value")
+        self.slice_loss_sum = counter("slice_loss_sum", "Weighted sum of the losses, by quality.slices", *of_slice)
+        self.slice_weight_sum = counter("slice_weight_sum", "Sum of the weights of those events", *of_slice)
+        self.slice_label_sum = counter("slice_label_sum", "Weighted sum of their labels", *of_slice)
+        self.slice_score_sum = counter("slice_score_sum", "Weighted sum of their scores", *of_slice)
+
+        # Drift, and the last window of quality.window events.
+        self.drift_alarms = counter("drift_alarms", "Alarms of drift", "shard", "detector")
+        self.drift_statistic = gauge(
+            "drift_statistic",
+            "Highest value of a detector in this window and the last; natural logarithm, of scores and labels PSI",
+            "shard",
+            "detector",
+        )
+        self.drift_threshold = gauge("drift_threshold", "From which value on it alarms", "detector")
+        self.windows = {
+            name: gauge(f"window_{name}", f"Of the last window of quality.window events: {text}", "shard")
+            for name, text in WINDOW_VALUES.items()
+        }
+
     def observe_client_statistics(self, json_text: str) -> None:
         """Take over what librdkafka's `stats_cb` was given. One client's calls come one after the other."""
         now = parse(json_text)
@@ -174,6 +211,8 @@ class WorkerMetrics:
             self.table_bytes,
             self.merge_distance,
         ):
+            gauge.remove_by_labels({"shard": str(shard)})
+        for gauge in (self.drift_statistic, *self.windows.values()):
             gauge.remove_by_labels({"shard": str(shard)})
 
     def forget_peer(self, peer: int) -> None:

@@ -18,6 +18,14 @@ _SMALLEST_PROBABILITY = 1e-7
 EVENTS, WEIGHT, LOSS, LABEL, PREDICTION, SQUARED_ERROR = range(6)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """How n predictions fared, for whoever looks at them next: two logarithms an event are most of what that takes."""
+
+    logits: NDArray[np.float64]  # [n] of the predictions; the predictions themselves for squared loss
+    losses: NDArray[np.float64]  # [n] log loss in nats, or half the squared error
+
+
 @dataclass(kw_only=True)
 class Progress:
     """Sums over the events of a shard.
@@ -30,9 +38,13 @@ class Progress:
     sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(6))
     histogram: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, BINS)))
 
-    def add(self, predictions: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
-        """Take in the predictions [n] that were made before learning from the labels [n]."""
-        _add(predictions, labels, weights, self.logistic, self.sums, self.histogram)
+    def add(
+        self, predictions: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32]
+    ) -> Judged:
+        """Take in the predictions [n] that were made before learning from the labels [n]; tell how each fared."""
+        judged = Judged(logits=np.empty(len(predictions)), losses=np.empty(len(predictions)))
+        _add(predictions, labels, weights, self.logistic, self.sums, self.histogram, judged.logits, judged.losses)
+        return judged
 
     def copy(self) -> "Progress":
         """Copy the sums as they are now."""
@@ -79,7 +91,7 @@ class Progress:
 
 
 @njit(cache=True, nogil=True)
-def _add(predictions, labels, weights, logistic, sums, histogram):
+def _add(predictions, labels, weights, logistic, sums, histogram, logits, losses):
     for n in range(len(predictions)):
         p, y, weight = np.float64(predictions[n]), np.float64(labels[n]), np.float64(weights[n])
         error = p - y
@@ -87,12 +99,15 @@ def _add(predictions, labels, weights, logistic, sums, histogram):
             q = min(max(p, _SMALLEST_PROBABILITY), 1.0 - _SMALLEST_PROBABILITY)
             hit, miss = log(q), log(1.0 - q)
             loss = -y * hit - (1.0 - y) * miss
+            logits[n] = hit - miss
             place = (hit - miss + _LOGIT_LIMIT) / (2.0 * _LOGIT_LIMIT) * BINS
             place = int(min(max(place, 0.0), BINS - 1.0))
             histogram[0, place] += weight * (1.0 - y)
             histogram[1, place] += weight * y
         else:
             loss = 0.5 * error * error
+            logits[n] = p
+        losses[n] = loss
         sums[EVENTS] += 1.0
         sums[WEIGHT] += weight
         sums[LOSS] += weight * loss

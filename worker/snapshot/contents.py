@@ -11,6 +11,7 @@ from worker.model.cells import Words
 from worker.model.ledger import Contribution
 from worker.model.rows import Rows
 from worker.quality.progress import BINS, Progress
+from worker.quality.watch import Watch, Watching
 from worker.snapshot.assembler import Version
 from worker.snapshot.records import (
     Kind,
@@ -45,9 +46,10 @@ class Contents:
     progress: list[Progress]
     words: list[Words]
     evicted: list[NDArray[np.uint64]]  # keys of local rows that are gone
+    watches: list[Watch]  # none where it was watched by other settings
 
 
-def contents_of(version: Version, state: ShardState) -> Contents:
+def contents_of(version: Version, state: ShardState) -> Contents:  # noqa: C901 - a kind of record each
     """Decode a version's data records for a state.
 
     Raises:
@@ -57,7 +59,7 @@ def contents_of(version: Version, state: ShardState) -> Contents:
     layout, fields = state.model.table.prior, len(state.model.pair_means)
     factors = layout.factors
     rows, pairs, progress = [], [], []
-    contributions, ledgers, words, evicted = [], [], [], []
+    contributions, ledgers, words, evicted, watches = [], [], [], [], list[Watch]()
     for record in version.data:
         try:
             if record.kind in (Kind.ROWS, Kind.BASE):
@@ -74,11 +76,13 @@ def contents_of(version: Version, state: ShardState) -> Contents:
                 words.append(decode_words(record.value, len(state.cells)))
             elif record.kind is Kind.PROGRESS:
                 progress.append(decode_progress(record.value, logistic=state.progress.logistic))
+            elif record.kind is Kind.WATCH:
+                watches += decode_watch(record.value, state.watch.watching)
         except (ValueError, pa.ArrowException) as error:  # a column of another type or length
             raise CorruptSnapshotError(f"{record.name} cannot be used: {error}") from error
     return Contents(
         rows=rows, contributions=contributions, ledgers=ledgers, pairs=pairs, progress=progress, words=words,
-        evicted=evicted,
+        evicted=evicted, watches=watches,
     )  # fmt: skip
 
 
@@ -115,6 +119,34 @@ def decode_progress(value: bytes, *, logistic: bool) -> Progress:
     progress.sums[:] = sums
     progress.histogram[:] = histogram.reshape(progress.histogram.shape)
     return progress
+
+
+def watch_columns(watch: Watch) -> dict[str, pa.Array]:
+    """Give what is watched of a shard as the columns of a record, one row long."""
+    return {
+        "settings": pa.array([watch.watching.settings]),
+        "words": pa.FixedSizeListArray.from_arrays(pa.array(watch.words), len(watch.words)),
+        "slices": pa.array([watch.slices.ravel().tolist()], pa.list_(pa.float64())),
+    }
+
+
+def decode_watch(value: bytes, watching: Watching) -> list[Watch]:
+    """Read what is watched of a shard back; nothing where it was watched by other settings.
+
+    Raises:
+        CorruptSnapshotError: the record does not hold it.
+    """
+    columns = decode(value, ["settings", "words", "slices"])
+    if columns["settings"].to_pylist() != [watching.settings]:
+        return []
+    watch = Watch.fresh(watching)
+    words = columns["words"].flatten().to_numpy(zero_copy_only=False)
+    slices = columns["slices"].flatten().to_numpy(zero_copy_only=False)
+    if words.shape != watch.words.shape or slices.size != watch.slices.size:
+        raise CorruptSnapshotError(f"a record of what is watched holds {words.size} words, {slices.size} of slices")
+    watch.words[:] = words
+    watch.slices[:] = slices.reshape(watch.slices.shape)
+    return [watch]
 
 
 def _pairs(value: bytes, fields: int) -> Pairs:

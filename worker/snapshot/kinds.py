@@ -1,6 +1,7 @@
 """The kinds of learners, made as a configuration says."""
 
 from worker.events.features import thresholds_of
+from worker.events.hashing import key_of
 from worker.learning import Learning
 from worker.model import admission, selection, standardising, window
 from worker.model.admission import Admission
@@ -14,6 +15,8 @@ from worker.model.pairs import Pairs
 from worker.model.rows import Prior
 from worker.model.sgd import Sgd
 from worker.model.standardising import Standardiser
+from worker.quality.slices import Slices
+from worker.quality.watch import Watching
 
 
 def learner_of(learning: Learning, cells: Cells | None = None, *, reserve: bool = True) -> Learner:
@@ -83,6 +86,22 @@ def _pairs_of(learning: Learning, cells: Cells) -> Pairs:
 def labelling_of(learning: Learning) -> Labelling:
     """Say what happened to labels before they are learned."""
     return Labelling(flips=learning.model.label_noise, kept=learning.events.keep_negatives)
+
+
+def watching_of(learning: Learning) -> Watching:
+    """Say how a shard is watched."""
+    quality, names = learning.quality, ("bias", *learning.features)
+    return Watching(
+        logistic=learning.model.loss == "logistic",
+        window_events=quality.window,
+        false_alarm_every_events=quality.false_alarm_every,
+        kept=learning.events.keep_negatives,
+        slices=Slices.of(
+            {name: [(value, key_of(name, value)) for value in values] for name, values in quality.slices.items()},
+            {name: number for number, name in enumerate(names)},
+        ),
+        settings=quality.model_dump_json(),
+    )
 
 
 def cells_of(learning: Learning) -> Cells:

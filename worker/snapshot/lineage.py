@@ -38,7 +38,7 @@ def advance(state: ShardState, version: Version) -> None:
     """
     _require_next(state, version.manifest)
     contents = contents_of(version, state)
-    model, before = state.model, (state.version, state.chain, state.progress)
+    model, before = state.model, (state.version, state.chain, state.progress, state.watch)
     keys = np.concatenate([np.empty(0, np.uint64), *(part.keys for part in contents.rows), *contents.evicted])
     there = model.table.has(keys)
     rows = model.table.get(keys[there])
@@ -59,7 +59,7 @@ def advance(state: ShardState, version: Version) -> None:
             for contribution in contents.contributions:
                 model.shared.own.add(-contribution)
                 model.shared.merged.add(-contribution)
-        state.version, state.chain, state.progress = before
+        state.version, state.chain, state.progress, state.watch = before
         raise
 
 
@@ -135,6 +135,8 @@ def _take(state: ShardState, version: Version, contents: Contents) -> None:
         state.cells.put(words)
     for progress in contents.progress:
         state.progress = progress
+    for watch in contents.watches:
+        state.watch = watch
     model.unstable = manifest.state.unstable
     model.room.evicted = manifest.state.evicted
     model.clock.set(manifest.state.clock, manifest.state.pending)

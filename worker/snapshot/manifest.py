@@ -13,6 +13,7 @@ from worker.snapshot.records import FORMAT, Kind
 _NOT_LEARNING = {"events": {"topic", "format", "start"}, "model": {"name", "topic"}}
 
 
+_WATCHING = {"quality"}  # sections that decide nothing of what is learned
 _OF_BASES = (Kind.BASE, Kind.LEDGER, Kind.BASE_CELLS)
 
 
@@ -79,6 +80,7 @@ class State(Counts):
     pending: list[int] = []  # event times that have not moved the clock yet
     left_out: str = ""  # pairs of fields that take no part in scores (see schemas/model); empty where all do
     view: str = ""  # digest of what all shards are known to have added to shared rows, hexadecimal
+    watch: str = ""  # digest of what is known of how well the shard predicts, hexadecimal
     digest: str  # of every parameter and sum, hexadecimal: equal exactly when the shards are equal
 
 
@@ -131,7 +133,7 @@ class Manifest(_Part):
 
 def describe(learning: Learning) -> dict[str, Any]:
     """Give the learning part of a configuration as it stands in manifests."""
-    return learning.model_dump(mode="json", include={"events", "features", "model"})
+    return learning.model_dump(mode="json", include={"events", "features", "model", "quality"})
 
 
 def learning_of(manifest: Manifest) -> Learning:
@@ -153,7 +155,7 @@ def learning_of(manifest: Manifest) -> Learning:
 def differences(written: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """List the settings that decide what is learned and are not the same, as `name: published x, configured y`."""
     found = []
-    for section in sorted(written.keys() | wanted.keys()):
+    for section in sorted((written.keys() | wanted.keys()) - _WATCHING):
         theirs, ours = _flat(written.get(section, {})), _flat(wanted.get(section, {}))
         found += [
             f"{section}.{name}: published {theirs.get(name)!r}, configured {ours.get(name)!r}"

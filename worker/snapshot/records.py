@@ -4,7 +4,8 @@ A data record is an Arrow IPC stream of one batch, which any Arrow library in an
 carries: `rows` (touched since the version before), `base` (a part of a full copy of them), `contribution` (what was
 added to rows that all shards share), `ledger` (a part of a full copy of what was ever added to them), `pairs` (the pair
 weights, where shards are not merged), `progress` (the sums of progressive evaluation), `cells` (what the shard
-remembers beside rows, as far as it was written since the version before) and `base_cells` (a part of a full copy).
+remembers beside rows, as far as it was written since the version before), `base_cells` (a part of a full copy) and
+`watch` (whether the shard goes wrong: detectors, the window that is open, slices).
 """
 
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ class Kind(StrEnum):
     EVICTED = "evicted"
     CELLS = "cells"
     BASE_CELLS = "base_cells"
+    WATCH = "watch"
     MANIFEST = "manifest"
 
 

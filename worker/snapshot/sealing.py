@@ -25,7 +25,7 @@ from worker.model.cells import Words
 from worker.model.index import distinct
 from worker.model.ledger import Contribution
 from worker.model.rows import Rows
-from worker.snapshot.contents import pair_columns, progress_columns
+from worker.snapshot.contents import pair_columns, progress_columns, watch_columns
 from worker.snapshot.manifest import Base, Input, Manifest, Peer, RecordSum, State, describe
 from worker.snapshot.records import (
     KEY_BYTES,
@@ -144,7 +144,7 @@ class Sealed:
         self._words = state.cells.touched()
         self._evicted = state.model.table.dropped()
         self._pairs = pair_columns(state) if self._contribution is None and len(state.model.pair_means) else None
-        self.progress = state.progress.copy()
+        self.progress, self.watch = state.progress.copy(), state.watch.copy()
         self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)
         self._watermark, self._peers = state.watermark, dict(sorted(state.peers.items()))
         self.told = State(
@@ -154,6 +154,7 @@ class Sealed:
             pending=state.model.clock.pending,
             view=state.view(),
             left_out=state.model.pairs.left_out(),
+            watch=self.watch.digest(),
             digest=state.digest(),
         )
         self._rows: list[int] = []
@@ -196,6 +197,7 @@ class Sealed:
             yield Kind.LEDGER, encode_ledger(some_own, some_merged), len(some_own)
         for part in split(self._base_words, words):
             yield Kind.BASE_CELLS, encode_words(part), 0
+        yield Kind.WATCH, encode(watch_columns(self.watch)), 0
 
     @property
     def needs_offset(self) -> bool:

@@ -13,7 +13,8 @@ from worker.model.ledger import Contribution
 from worker.model.standardising import Standardiser
 from worker.model.window import Window
 from worker.quality.progress import Progress
-from worker.snapshot.kinds import cells_of, learner_of, standardiser_of
+from worker.quality.watch import Watch
+from worker.snapshot.kinds import cells_of, learner_of, standardiser_of, watching_of
 from worker.snapshot.manifest import Base, Counts, Peer
 
 
@@ -57,6 +58,7 @@ class ShardState:
     shard: int
     model: Learner
     progress: Progress
+    watch: Watch  # whether it goes wrong
     cells: Cells  # what it remembers beside rows
     standardiser: Standardiser  # of the numbers that events hold, by what is in the cells
     window: Window | None = None  # of event ids, in the cells; None where they have none
@@ -80,7 +82,11 @@ class ShardState:
         progress = Progress(logistic=learning.model.loss == "logistic")
         standardiser = standardiser_of(learning, cells)
         window = Window(cells) if learning.events.id is not None else None
-        return cls(shard=shard, model=model, progress=progress, cells=cells, standardiser=standardiser, window=window)
+        watch = Watch.fresh(watching_of(learning))
+        return cls(
+            shard=shard, model=model, progress=progress, watch=watch, cells=cells, standardiser=standardiser,
+            window=window,
+        )  # fmt: skip
 
     def counts(self) -> Counts:
         """Copy what has happened to the shard so far."""

@@ -9,11 +9,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
 from worker.observe.metrics import WorkerMetrics
-from worker.quality.progress import EVENTS, LABEL, LOSS, PREDICTION, WEIGHT
+from worker.quality.progress import EVENTS, LABEL, LOSS, PREDICTION, SQUARED_ERROR, WEIGHT
+from worker.quality.watch import Watch
 from worker.snapshot.manifest import Counts, Manifest
 from worker.snapshot.records import Kind
 from worker.snapshot.sealing import Folded
 from worker.snapshot.state import ShardState
+from worker.stream import quality_report as tell
 from worker.stream.held import Behind
 from worker.stream.owned import Outgoing
 
@@ -28,12 +30,15 @@ class Report:
         self._topic = topic
         self._consumer = consumer
         self._told: dict[int, tuple[NDArray[np.float64], Counts]] = {}  # by shard: progressive sums, and the rest
+        self._watched: dict[int, Watch] = {}  # by shard, as it was told
         self._peers: set[int] = set()  # of whom it is told how far one is behind them
 
     def began(self, state: ShardState, seconds: float) -> None:
         """Note where a shard stands that another worker, or an earlier life, has brought so far."""
         self.metrics.restore_seconds.observe(seconds)
         self._told[state.shard] = state.progress.sums.copy(), state.counts()
+        self._watched[state.shard] = state.watch.copy()
+        tell.began(self.metrics, state.shard, state.watch)
         self._gauges(state)
 
     def stood_still(self, seconds: float) -> None:
@@ -55,6 +60,9 @@ class Report:
             self.metrics.progressive_loss_sum.labels(shard).inc(max(0.0, more[LOSS]))
             self.metrics.label_sum.labels(shard).inc(max(0.0, more[LABEL]))
             self.metrics.score_sum.labels(shard).inc(max(0.0, more[PREDICTION]))
+            self.metrics.squared_error_sum.labels(shard).inc(max(0.0, more[SQUARED_ERROR]))
+            tell.committed(self.metrics, manifest, self._watched[manifest.shard], sealed.watch)
+            self._watched[manifest.shard] = sealed.watch
             self.metrics.unstable.labels(shard).inc(now.unstable - before.unstable)
             self.metrics.evicted_rows.labels(shard).inc(now.evicted - before.evicted)
             self.metrics.admitted_rows.labels(shard).inc(now.admitted - before.admitted)
@@ -72,6 +80,7 @@ class Report:
             self.metrics.snapshot_timestamp.labels(shard).set(manifest.created / 1_000)
             if manifest.watermark is not None and more[EVENTS]:  # a version may hold no event of its own
                 self.metrics.event_time_lag.labels(shard).set((manifest.created - manifest.watermark) / 1_000)
+            tell.gauges(self.metrics, manifest.shard, sealed.watch)
             if state.model.shared is not None:
                 self._exchanged(sealed.folded, manifest)
             self._gauges(state)
