@@ -15,6 +15,7 @@ from worker.model.pairs import Pairs
 from worker.model.rows import Prior
 from worker.model.sgd import Sgd
 from worker.model.standardising import Standardiser
+from worker.quality.loosening import Loosening
 from worker.quality.slices import Slices
 from worker.quality.watch import Watching
 
@@ -102,6 +103,12 @@ def watching_of(learning: Learning) -> Watching:
         ),
         settings=quality.model_dump_json(),
     )
+
+
+def loosening_of(learning: Learning) -> Loosening:
+    """Say whether alarms of drift are answered by loosening, and how far."""
+    quality = learning.quality
+    return Loosening(limit=quality.loosen_to if quality.response == "loosen" else None)
 
 
 def cells_of(learning: Learning) -> Cells:

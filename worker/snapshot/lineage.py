@@ -39,6 +39,7 @@ def advance(state: ShardState, version: Version) -> None:
     _require_next(state, version.manifest)
     contents = contents_of(version, state)
     model, before = state.model, (state.version, state.chain, state.progress, state.watch)
+    loosened = state.loosening.times, state.loosening.event
     keys = np.concatenate([np.empty(0, np.uint64), *(part.keys for part in contents.rows), *contents.evicted])
     there = model.table.has(keys)
     rows = model.table.get(keys[there])
@@ -60,6 +61,7 @@ def advance(state: ShardState, version: Version) -> None:
                 model.shared.own.add(-contribution)
                 model.shared.merged.add(-contribution)
         state.version, state.chain, state.progress, state.watch = before
+        state.loosening.times, state.loosening.event = loosened
         raise
 
 
@@ -137,6 +139,7 @@ def _take(state: ShardState, version: Version, contents: Contents) -> None:
         state.progress = progress
     for watch in contents.watches:
         state.watch = watch
+    state.loosening.times, state.loosening.event = manifest.state.loosened, manifest.state.loosened_at
     model.unstable = manifest.state.unstable
     model.room.evicted = manifest.state.evicted
     model.clock.set(manifest.state.clock, manifest.state.pending)
