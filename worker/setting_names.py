@@ -49,6 +49,8 @@ def is_text(at: At) -> bool:
     """Tell whether a setting that exists is a text or a choice of words, so that its value needs no quotes."""
     home = Feature if at[0] == "features" else sections()[at[0]]
     annotation = home.model_fields[at[-1]].annotation
+    if get_origin(annotation) is dict:
+        return False
     return annotation is str or get_origin(annotation) is Literal or str in get_args(annotation)
 
 

@@ -11,7 +11,7 @@ from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.pack import write
 from worker.events.partition import partition_of
-from worker.learning import Events, Feature, Learning, Model
+from worker.learning import Events, Feature, Learning, Model, Quality
 from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
 from worker.model.index import distinct
@@ -42,6 +42,7 @@ _EVERY_KIND = Learning(
         "user_x_item": Feature(kind="cross", of=("user", "item")),
     },
     model=Model(merge=False),
+    quality=Quality(slices={"item": ("i1",)}),
 )
 _CATEGORIES = {name: feature for name, feature in _EVERY_KIND.features.items() if name != "price"}
 
@@ -134,7 +135,8 @@ def _hold_back(timestamps: NDArray[np.int64]) -> None:
 def _choose_pairs(timestamps: NDArray[np.int64]) -> None:
     """Learn events of so many fields that pairs can be dropped."""
     features = {name: Feature(field="item") for name in "abcdefghijkl"} | {"user": Feature()}
-    learning = _EVERY_KIND.model_copy(update={"features": features, "model": Model(merge=False, pairs="auto")})
+    model = Model(merge=False, pairs="auto")
+    learning = _EVERY_KIND.model_copy(update={"features": features, "model": model, "quality": Quality()})
     state = ShardState.fresh(0, learning)
     Pipeline(learning).learn(state, _events(item="i1"), timestamps, _EVENTS)
     state.digest()

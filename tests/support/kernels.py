@@ -44,6 +44,7 @@ LEARNINGS = (
     Learning.model_validate(
         {
             "events": {"id": "item", "duplicate_window": 500, "keep_negatives": 0.5},
+            "quality": {"slices": {"item": ["i1", "i2"]}, "window": 1_000},
             "features": {"user": {}, "item": {}}, "model": {"factors": 4, "merge": False, "label_noise": 0.1},
         }
     ),

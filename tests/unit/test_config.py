@@ -364,3 +364,29 @@ def test_bytes_that_hold_the_counters_and_nothing_else_are_refused(tmp_path):
     assert "model.max_bytes = '1MiB' is too few" in told
     assert "model.admission_counters 6815744" in told
     load(write(tmp_path, f"{text}admission_counters = 100_000\n"), {})
+
+
+@pytest.mark.parametrize(
+    ("quality", "told"),
+    [
+        ({"false_alarm_every": 5_000}, "less than a window"),
+        ({"window": 999}, "greater than or equal to 1000"),
+        ({"slices": {"nothing": ["a"]}}, "no categorical feature"),
+        ({"slices": {"price": ["a"]}}, "no categorical feature"),
+        ({"slices": {"user": []}}, "1 to 32"),
+        ({"slices": {"user": [str(number) for number in range(33)]}}, "1 to 32"),
+        ({"slices": {"user": ["a", "a"]}}, "twice"),
+        ({"slices": {"user": ["other"]}}, "all others"),
+        ({"slices": {"user": [""]}}, "at least 1 character"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused(quality, told):
+    with pytest.raises(ValueError, match=told):
+        Learning.model_validate({"features": {"user": {}, "price": {"kind": "numeric"}}, "quality": quality})
+
+
+def test_slices_are_read_from_file_and_environment(tmp_path):
+    (tmp_path / "headrace.toml").write_text('[features.user]\n[quality.slices]\nuser = ["u1", "u2"]\n')
+    assert load(tmp_path / "headrace.toml", {}).learning.quality.slices == {"user": ("u1", "u2")}
+    config = load(tmp_path / "headrace.toml", {"HEADRACE_QUALITY__SLICES": '{user = ["u3"]}'})
+    assert config.learning.quality.slices == {"user": ("u3",)}

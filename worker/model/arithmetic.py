@@ -10,11 +10,11 @@ import math
 import numpy as np
 from numba import njit
 
-_LOG2_E = 1.4426950408889634
-_LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts (fdlibm): n * high is exact for |n| < 2^20
-_LN2_LOW = 1.90821492927058770002e-10
+LOG2_E = 1.4426950408889634
+LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts (fdlibm): n * high is exact for |n| < 2^20
+LN2_LOW = 1.90821492927058770002e-10
 _SQRT_HALF = 0.7071067811865476
-_EXP_COEFFICIENTS = tuple(1.0 / math.factorial(i) for i in range(13, -1, -1))  # r^14 / 14! < 2^-57
+EXP_COEFFICIENTS = tuple(1.0 / math.factorial(i) for i in range(13, -1, -1))  # r^14 / 14! < 2^-57
 _ATANH_COEFFICIENTS = tuple(1.0 / i for i in range(21, 0, -2))
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -33,10 +33,10 @@ _FOUR_UNIFORMS_DEVIATION = 37837.22754955926
 def exp(x: float) -> float:
     """Raise e to the x, within 2 units in the last place; x is clamped to [-700, 700]."""
     x = min(max(x, -700.0), 700.0)
-    n = math.floor(x * _LOG2_E + 0.5)
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW  # |r| <= ln(2) / 2
+    n = math.floor(x * LOG2_E + 0.5)
+    r = (x - n * LN2_HIGH) - n * LN2_LOW  # |r| <= ln(2) / 2
     total = 0.0
-    for coefficient in _EXP_COEFFICIENTS:
+    for coefficient in EXP_COEFFICIENTS:
         total = total * r + coefficient
     return math.ldexp(total, int(n))
 
@@ -52,7 +52,7 @@ def log(x: float) -> float:
     total = 0.0
     for coefficient in _ATANH_COEFFICIENTS:
         total = total * square + coefficient
-    return e * _LN2_HIGH + (2.0 * s * total + e * _LN2_LOW)
+    return e * LN2_HIGH + (2.0 * s * total + e * LN2_LOW)
 
 
 @njit(cache=True, nogil=True)

@@ -17,9 +17,10 @@ WINDOWS = 2  # closed
 # The null: how the learner's scores are to be corrected so that they were right over the last million events or so.
 NULL_EVENTS, SHIFT, SLOPE, CENTRE, CURVATURE, SPREAD, RATE, ODDS, CONSTANT, FACTOR = range(3, 13)
 LOSS_EVENTS, LOSS_MEAN = 13, 14  # the slow baseline of the loss
+PER_CURVATURE, PER_SPREAD, PER_MEAN = 18, 19, 20  # one over each, as the last 64th event left it
 LABEL_EVENTS, LABEL_MEAN, LABEL_VARIANCE = 15, 16, 17  # of squared loss: what scores and labels are measured by
 
-DETECTORS = 18
+DETECTORS = 21
 ALARMS, AT_EVENT, AT_TIME, AT_STATISTIC, FROM_EVENT, PEAK, LAST_PEAK = range(7)  # of a detector
 EACH = 7
 

@@ -83,6 +83,7 @@ class Watch:
         """Begin."""
         words = np.zeros(layout.SIZE)
         words[layout.CURVATURE] = words[layout.SPREAD] = 0.15  # about right, until the events tell
+        words[layout.PER_CURVATURE] = words[layout.PER_SPREAD] = 1.0 / 0.15
         words[layout.RATE], words[layout.ODDS], words[layout.FACTOR] = 0.5, 1.0, 1.0
         words[layout.LAST :] = np.nan
         for detector in _SEQUENTIAL:
@@ -158,6 +159,10 @@ def _observe(
     etas, words,
 ):  # fmt: skip
     """Take in events, window by window."""
+    s = np.ones(layout.TILTS + layout.SHIFTS)
+    s[layout.TILTS :] = lower
+    ratios = words[layout.ODDS_RATIOS : layout.ODDS_RATIOS + layout.TILTS + layout.SHIFTS].copy()
+    bets = words[layout.BET : layout.BET + layout.BETS].copy()
     start = 0
     while start < len(logits):
         stop, room = start, window - words[layout.IN_WINDOW]
@@ -169,7 +174,7 @@ def _observe(
         if detect:
             test(
                 logits[some], losses[some], variances[some], labels[some], weights[some], times[some], logistic,
-                offset, threshold, window, lower, etas, words,
+                offset, threshold, window, s, ratios, bets, etas, words,
             )  # fmt: skip
         gather(
             logits[some],
@@ -184,3 +189,5 @@ def _observe(
         if room <= 0.0:
             close(times[stop - 1], logistic, detect, words)
         start = stop
+    words[layout.ODDS_RATIOS : layout.ODDS_RATIOS + layout.TILTS + layout.SHIFTS] = ratios
+    words[layout.BET : layout.BET + layout.BETS] = bets

@@ -44,7 +44,10 @@ def test_labels_come_from_a_closed_list(registry, metrics):
     for family in registry.collect():
         for sample in family.samples:
             if family.name != "headrace_build":
-                assert set(sample.labels) <= {"shard", "peer", "reason", "stage", "outcome", "kind", "direction", "le"}
+                assert set(sample.labels) <= {
+                    "shard", "peer", "reason", "stage", "outcome", "kind", "direction", "le",
+                    "detector", "field", "value",
+                }  # fmt: skip
 
 
 @pytest.mark.usefixtures("metrics")

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
+from worker.model.arithmetic import exp
 from worker.model.batch import SHARED, Batch, Entries
 from worker.quality import layout
+from worker.quality.drift import power
 from worker.quality.progress import Progress
 from worker.quality.slices import LABEL, LOSS, SCORE, WEIGHT, Slices
 from worker.quality.watch import Watch, Watching
@@ -22,9 +24,7 @@ def watch_of(*, every: int = 1_000_000, window: int = WINDOW, logistic: bool = T
     return Watch.fresh(Watching(logistic=logistic, window_events=window, false_alarm_every_events=every, **more))
 
 
-def observe(
-    watch: Watch, predictions, labels, *, variances=None, weights=None, keys=None, cuts=(), kept=1.0
-) -> Progress:
+def observe(watch: Watch, predictions, labels, *, variances=None, weights=None, keys=None, cuts=()) -> Progress:
     n, progress = len(labels), Progress(logistic=watch.watching.logistic)
     columns = [np.asarray(it, np.float32) for it in (predictions, labels)]
     variances = np.zeros(n, np.float32) if variances is None else np.asarray(variances, np.float32)
@@ -119,7 +119,7 @@ def test_what_is_hardly_known_is_not_taken_for_sure():
 
 
 def test_negatives_that_are_left_out_are_no_drift():
-    logits, p, y = drawn(60_000, 3)
+    _, p, y = drawn(60_000, 3)
     kept = (y == 1) | (np.random.default_rng(1).random(len(y)) < 0.2)
     aware, unaware = watch_of(kept=0.2), watch_of()
     observe(aware, p[kept], y[kept])
@@ -140,7 +140,9 @@ def test_squared_loss_has_its_own_baseline():
     assert math.isnan(watch.last_window()["auc"])
     observe(watch, y[:900] + rng.normal(0, 2, 900), y[:900])
     assert watch.alarm(BASELINE).alarms == 1
-    observe(watch, y[:5_000] + 5, y[:5_000] + 5)
+    watch = watch_of(logistic=False)
+    observe(watch, y[:6_000], y[:6_000])
+    observe(watch, y[:6_000] + 5, y[:6_000] + 5)
     assert watch.alarm(LABELS).alarms == watch.alarm(SCORES).alarms == 1
 
 
@@ -213,6 +215,11 @@ def test_the_worst_of_predictions_leave_every_number_finite():
     watch = watch_of(every=10**15)
     observe(watch, rng.choice([0.0, 1.0], 20_000), rng.choice([0.0, 0.3, 1.0], 20_000))
     assert np.isfinite(watch.words).all()
+
+
+@given(st.floats(-16, 16))
+def test_the_faster_exponential_has_the_same_bits(x):
+    assert power(x) == exp(x)
 
 
 def test_slices_add_up_what_their_values_had():

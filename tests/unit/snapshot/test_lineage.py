@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.lineage import NOW, Writer, events, learning_of, tampered, versions
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
-from worker.snapshot.contents import decode_progress
-from worker.snapshot.lineage import GapError, advance, apply, verify
+from worker.learning import Quality
+from worker.pipeline import Pipeline
+from worker.snapshot.contents import decode_progress, decode_watch
+from worker.snapshot.lineage import GapError, advance, apply, require_same_learning, verify
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Kind, decode_rows, encode, encode_rows
 from worker.snapshot.state import ShardState
@@ -422,3 +425,35 @@ def one_row(values: list[float]):
     import pyarrow as pa  # noqa: PLC0415
 
     return pa.FixedSizeListArray.from_arrays(pa.array(values), len(values))
+
+
+def test_who_watches_by_other_settings_goes_on_with_the_same_model():
+    writer = Writer()
+    writer.advance(400)
+    other = writer.learning.model_copy(update={"quality": Quality(window=1_000, slices={"item": ("i1",)})})
+    require_same_learning(writer.manifests[-1], other, "group")
+    state = ShardState.fresh(0, other)
+    for version in versions(writer.log, other):
+        apply(state, version)
+    verify(state, writer.manifests[-1])
+    assert state.watch.digest() == ShardState.fresh(0, other).watch.digest()
+    # and its own versions are read back
+    writer.state, writer.learning = state, other
+    writer._pipeline = Pipeline(other)
+    writer.advance(1_100)
+    again = rebuilt(writer)
+    assert same(again, writer.state)
+    assert again.watch.slices.tobytes() == writer.state.watch.slices.tobytes()
+    assert again.watch.slices[:, 1].sum() == 1_100
+    assert again.watch.last_window()["loss"] > 0
+
+
+def test_a_record_of_what_is_watched_that_is_too_short_is_refused():
+    watching = Writer().state.watch.watching
+    columns = {
+        "settings": pa.array([watching.settings]),
+        "words": one_row([1.0]),
+        "slices": pa.array([[]], pa.list_(pa.float64())),
+    }
+    with pytest.raises(CorruptSnapshotError, match="holds 1 words"):
+        decode_watch(encode(columns), watching)

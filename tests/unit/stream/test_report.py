@@ -5,8 +5,9 @@ from confluent_kafka import Consumer
 from prometheus_client import CollectorRegistry
 
 from tests.support.lineage import Writer, events, learning_of, versions
-from worker.learning import Events
+from worker.learning import Events, Quality
 from worker.observe.metrics import WorkerMetrics
+from worker.quality.layout import NAMES
 from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding
 from worker.stream.contributions import folding_of
@@ -129,3 +130,45 @@ def test_rows_that_were_let_in_and_values_that_were_held_back_are_counted_once(r
     ]
     assert told == [admission.admitted - before[0], admission.held_back - before[1]]
     assert min(told) > 0
+
+
+def test_an_alarm_of_drift_is_counted_and_logged_with_the_version_that_holds_it_and_not_again(registry, report, caplog):
+    # Given a shard whose labels turn around after 3,000 events
+    learning = learning_of().model_copy(
+        update={"quality": Quality(false_alarm_every=1_000, window=1_000, slices={"item": ("i1",)})}
+    )
+    writer = Writer(learning)
+    writer.learn(events(3_000, 1, items=3, users=3))
+    commit(report, writer, [])
+    assert registry.get_sample_value("headrace_window_loss", {"shard": "0"}) > 0
+    before = {d: writer.state.watch.alarm(n).alarms for n, d in enumerate(NAMES)}
+    swapped = bytes.maketrans(b"01", b"10")
+    turned = []
+    for event in events(900, 2, items=3, users=3):
+        before_label, label, after = event.partition(b'"label":')
+        turned.append(before_label + label + after[:1].translate(swapped) + after[1:])
+    # When it learns them, and its next version is committed
+    writer.learn(turned)
+    caplog.clear()
+    commit(report, writer, [], first=False)
+    # Then each alarm is told
+    now = {d: writer.state.watch.alarm(n).alarms for n, d in enumerate(NAMES)}
+    (line,) = [it for it in caplog.records if it.action == "drift" and it.detector == "baseline"]
+    assert (line.levelname, line.shard, line.offset) == ("WARNING", 0, 3_900)
+    assert 3_000 < line.event < 3_900
+    assert line.statistic >= registry.get_sample_value("headrace_drift_threshold", {"detector": "baseline"})
+    labels = {"shard": "0", "detector": "baseline"}
+    assert registry.get_sample_value("headrace_drift_alarms_total", labels) == now["baseline"] > before["baseline"]
+    assert registry.get_sample_value("headrace_drift_statistic", labels) >= line.statistic
+    of_slices = [
+        registry.get_sample_value("headrace_slice_weight_sum_total", {"shard": "0", "field": "item", "value": value})
+        for value in ("i1", "other")
+    ]
+    assert sum(of_slices) == 900  # since this worker has the shard
+    assert min(of_slices) > 0
+    # And a worker that takes the shard over does not tell it again
+    caplog.clear()
+    report.began(writer.state, 0.0)
+    writer.learn(turned[:1])
+    commit(report, writer, [], first=False)
+    assert not [it for it in caplog.records if it.action == "drift"]
