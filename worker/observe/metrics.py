@@ -181,6 +181,9 @@ class WorkerMetrics:
             "detector",
         )
         self.drift_threshold = gauge("drift_threshold", "From which value on it alarms", "detector")
+        self.loosened = counter(
+            "loosened", "Alarms that were answered by making what was learned less sure (quality.response)", "shard"
+        )
         self.windows = {
             name: gauge(f"window_{name}", f"Of the last window of quality.window events: {text}", "shard")
             for name, text in WINDOW_VALUES.items()

@@ -23,11 +23,20 @@ def began(metrics: WorkerMetrics, shard: int, watch: Watch) -> None:
             metrics.slice_loss_sum, metrics.slice_weight_sum, metrics.slice_label_sum, metrics.slice_score_sum,
         ):  # fmt: skip
             counter.labels(str(shard), *of_slice)
+    metrics.loosened.labels(str(shard))
     gauges(metrics, shard, watch)
 
 
-def committed(metrics: WorkerMetrics, manifest: Manifest, before: Watch, now: Watch) -> None:
-    """Count what a version adds to the one before, and warn of each detector that has alarmed since."""
+def committed(metrics: WorkerMetrics, manifest: Manifest, before: Watch, now: Watch, answered: int) -> None:
+    """Count what a version adds to the one before, and warn of each detector that has alarmed since.
+
+    Args:
+        metrics: where it is counted.
+        manifest: of the version.
+        before: as of the version before.
+        now: as of the version.
+        answered: how many alarms had been answered by the version before.
+    """
     shard = str(manifest.shard)
     for detector in now.watching.detectors:
         alarm = now.alarm(detector)
@@ -45,6 +54,17 @@ def committed(metrics: WorkerMetrics, manifest: Manifest, before: Watch, now: Wa
                     "offset": manifest.input.next_offset,
                 },
             )  # fmt: skip
+    loosened = manifest.state.loosened - answered
+    if loosened > 0:
+        metrics.loosened.labels(shard).inc(loosened)
+        _LOG.warning(
+            "shard %d: loosened after event %d, before offset %d: what it has learned is less sure from there on",
+            manifest.shard, manifest.state.loosened_at, manifest.input.next_offset,
+            extra={
+                "action": "loosen", "shard": manifest.shard, "event": manifest.state.loosened_at,
+                "offset": manifest.input.next_offset,
+            },
+        )  # fmt: skip
     for number, of_slice in enumerate(now.watching.slices.names):
         more_of_it = now.slices[number] - before.slices[number]
         for counter, column in (

@@ -61,7 +61,7 @@ class Report:
             self.metrics.label_sum.labels(shard).inc(max(0.0, more[LABEL]))
             self.metrics.score_sum.labels(shard).inc(max(0.0, more[PREDICTION]))
             self.metrics.squared_error_sum.labels(shard).inc(max(0.0, more[SQUARED_ERROR]))
-            tell.committed(self.metrics, manifest, self._watched[manifest.shard], sealed.watch)
+            tell.committed(self.metrics, manifest, self._watched[manifest.shard], sealed.watch, before.loosened)
             self._watched[manifest.shard] = sealed.watch
             self.metrics.unstable.labels(shard).inc(now.unstable - before.unstable)
             self.metrics.evicted_rows.labels(shard).inc(now.evicted - before.evicted)
