@@ -15,7 +15,7 @@ takes at least A events in the mean, whatever the events are; and not much more,
 calibration has s = e^-b, for shifts b of all logits. residual has s = e^(lambda (f - c)), with c the logit of the base
 rate: the scores say more than they know, by a share lambda. Its logarithm is the residual of the loss, loss - H(p), as
 far as it is beyond that of the constant c, for small lambda; a lambda of 2 is scores turned upside down. Taken around c
-it finds a change of 30 % of the items some 10 times as fast as around 0, where it competes with a shift.
+it finds items that changed far sooner than around 0, where it would also have to explain a shift.
 
 That p is right is not taken for granted. What the learner knows little of is not as sure as its mean (`variance`;
 MacKay, *The Evidence Framework Applied to Classification Networks*, 1992), and no model is calibrated for ever:

@@ -5,7 +5,7 @@ The distance of a window from the slow mean of those before it is the population
     PSI = sum_bins (a - b) ln(a / b),    a, b the shares of a bin, half an event added to each,
 
 which for bins of the same law is about chi^2 (bins - 1) (1 / n + 1 / n_reference). With 1,000 events and 32 bins that
-lies above 0.1, where the industry begins to speak of a shift, less than once in 10^8 windows; so 0.1 is the threshold.
+lies above 0.1, where the industry begins to speak of a shift, about once in 10^7 windows; so 0.1 is the threshold.
 """
 
 from typing import Final
