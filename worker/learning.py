@@ -293,8 +293,8 @@ class Quality(Section):
     )
     response: Literal["alarm", "loosen"] = Field(
         "alarm",
-        description="to an alarm of drift: it is told; with loosen, what the shard has learned also becomes less sure, so "
-        "that it gives way to what is new. Kind gaussian only; then all of `quality` decides what is learned",
+        description="to an alarm of drift: it is told; with loosen, what the shard has learned also becomes less "
+        "sure, and gives way to what is new. Kind gaussian only; then all of `quality` decides what is learned",
     )
     loosen_to: float = Field(
         10.0,
