@@ -1,13 +1,16 @@
 """Loosened rows say what they said and are less sure; whoever has learned something loosens that, and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.support.batches import batch_of
 from worker.model.batch import SHARED
+from worker.model.bounds import Bounds
 from worker.model.forgetting import NEVER
 from worker.model.gaussian import Gaussian, Settings
-from worker.model.ledger import SPARE_BITS, UNIT
+from worker.model.ledger import SPARE_BITS, UNIT, Contribution
 from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior
 
 PRIOR = Prior(factors=4, seed=3, init_deviation=0.3, weight_precision=2.0, factor_precision=5.0)
@@ -179,16 +182,49 @@ def test_what_was_learned_since_the_last_commit_gives_way_too():
     assert pending.shared.own.get(keys).amounts * UNIT == near
 
 
-def test_a_row_that_was_not_touched_since_the_commit_adds_nothing_new():
+def learn_others(model: Gaussian, start: int) -> None:
+    """Move the clock on, by events of other shared rows."""
+    events = [[[(5 | int(SHARED), 1.0)], [], []]] * 62
+    model.learn(batch_of(events, [1, 0] * 31, times=[start + HOUR] * 62))
+
+
+@pytest.mark.parametrize("half_life_ms", [0, HOUR])
+def test_a_row_that_was_not_touched_since_the_commit_adds_nothing_new(half_life_ms):
     """Its contribution takes back, and the row is what the ledger says by then, to the bit."""
-    (model,) = merged(1)
+    (model,) = merged(1, half_life_ms=half_life_ms)
+    learn_others(model, 3 * HOUR)
+    commit([model])
     keys = model.shared.own.all().keys
     rows = keys[~model.shared.are_pairs(keys)]
     model.loosen(LIMIT)
     assert model.table.gather(rows).tobytes() == model.shared.values(rows).tobytes()
+    if half_life_ms:
+        assert set(model.table.get(rows).as_of.tolist()) == {model.shared.tick}
     told = model.shared.own.digest
     commit([model])
     assert model.shared.own.digest == told
+
+
+def test_a_bounded_table_lets_go_of_a_row_to_which_nothing_of_its_shard_is_left():
+    """A restore knows which rows there are from the ledger alone."""
+    settings = Settings(prior=PRIOR, merge=True, half_life_ms=HOUR, bounds=Bounds(rows=100))
+    model, key = Gaussian(settings, FIELDS), np.array([7 | int(SHARED)], np.uint64)
+    amounts = np.zeros((1, FACTORS + 4), np.int64)
+    amounts[0, WEIGHT_PRECISION] = 1 << SPARE_BITS
+    mine = Contribution(keys=key, seen=np.array([1]), amounts=amounts)
+    model.learn(batch_of([[[(1, 1.0)], [], []]] * 31, [1] * 31, times=[HOUR] * 31))  # which starts the clock
+    commit([model])
+    mine = replace(mine, tick=model.clock.tick)
+    model.take_over(mine)
+    model.shared.merged.add(replace(mine, amounts=amounts << 30))
+    model.renew(key)
+    model.digest()
+    assert model.table.has(key).all()
+    model.loosen(LIMIT)
+    _, contribution = model.boundary()
+    assert contribution.amounts[contribution.keys == key].tolist() == (-amounts).tolist()
+    assert not model.shared.holds(key).any()
+    assert not model.table.has(key).any()
 
 
 def test_learning_goes_on_from_there_and_faster():

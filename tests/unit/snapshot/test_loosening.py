@@ -1,6 +1,7 @@
 """A drift that is answered: the same bits however events are cut, after restarts, after aborts, and in followers."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.lineage import NOW, Writer, learning_of, versions
 from tests.unit.snapshot.test_lineage import rebuilt
-from worker.errors import IncompatibleDataError
+from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.learning import Learning, Quality
 from worker.quality import loosening
 from worker.snapshot.lineage import advance, apply, require_same_learning
@@ -144,6 +145,35 @@ def test_a_follower_has_the_bits_of_the_writer_at_every_version(kind):
     assert [manifest.state.loosened for manifest in writer.manifests][-4:] == [1, 1, 1, 1]
     assert state.digest() == writer.digests[writer.state.version]
     assert state.watch.digest() == writer.state.watch.digest()
+
+
+def test_a_version_that_does_not_hold_leaves_the_answers_as_they_were():
+    writer = Writer(learning())
+    for first in range(0, EVENTS, 500):
+        writer.learn(drifting(first, first + 500))
+        if writer.commit().state.loosened:
+            break
+    *before, last = versions(writer.log, writer.learning)
+    state = ShardState.fresh(0, writer.learning)
+    for version in before:
+        apply(state, version)
+    state.digest()
+    damaged = last.manifest.model_copy(update={"state": last.manifest.state.model_copy(update={"digest": "0" * 32})})
+    with pytest.raises(CorruptSnapshotError, match="has digest"):
+        advance(state, replace(last, manifest=damaged))
+    assert (state.loosening.times, state.loosening.event) == (0, 0)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_is_watched_is_in_the_digest_where_it_decides(answered):
+    quality = LOOSEN if answered else Quality(false_alarm_every=1_000_000, window=WINDOW)
+    state = Writer(learning(quality=quality)).state
+    before = state.digest()
+    state.watch.words[0] += 1
+    assert (state.digest() != before) == answered
+    before = state.digest()
+    state.loosening.event += 1
+    assert (state.digest() != before) == answered
 
 
 def test_the_version_of_the_answer_holds_all_local_rows():
