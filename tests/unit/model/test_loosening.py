@@ -8,7 +8,7 @@ import pytest
 from tests.support.batches import batch_of
 from worker.model.batch import SHARED
 from worker.model.bounds import Bounds
-from worker.model.forgetting import NEVER
+from worker.model.forgetting import NEVER, left
 from worker.model.gaussian import Gaussian, Settings
 from worker.model.ledger import SPARE_BITS, UNIT, Contribution
 from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT, WEIGHT_PRECISION, Prior
@@ -203,6 +203,26 @@ def test_a_row_that_was_not_touched_since_the_commit_adds_nothing_new(half_life_
     told = model.shared.own.digest
     commit([model])
     assert model.shared.own.digest == told
+
+
+def test_what_the_ledger_knows_has_faded_by_the_time_of_what_was_learned_since():
+    (model,) = merged(1, half_life_ms=HOUR)
+    learn(model, 100, 7, shared=True, start=6 * HOUR)
+    shared, tick = model.shared, model.clock.tick
+    keys = model.table.touched().keys
+    keys = keys[((keys & SHARED) != 0) & (model.table.get(keys).as_of == tick)]
+    assert len(keys) == 9
+    share = left(np.int64(tick - shared.tick))
+    assert share < 0.2
+
+    def as_of_now(parameters: np.ndarray) -> np.ndarray:
+        return 2.0 + share * (parameters[:, WEIGHT_PRECISION].astype(np.float64) - 2.0)
+
+    now, old = model.table.gather(keys)[:, WEIGHT_PRECISION].astype(np.float64), as_of_now(shared.values(keys))
+    model.loosen(LIMIT)
+    expected = as_of_now(shared.values(keys)) + (now - old) * LIMIT / (LIMIT + (now - 2.0) / 2.0)
+    assert model.table.gather(keys)[:, WEIGHT_PRECISION] == pytest.approx(expected, rel=1e-6)
+    assert (expected < now - 0.1).any()
 
 
 def test_a_bounded_table_lets_go_of_a_row_to_which_nothing_of_its_shard_is_left():
