@@ -323,13 +323,27 @@ class Model(Section):
 
 
 class Quality(Section):
-    """How a shard is watched. It decides nothing of what is learned: other settings go on with the same model."""
+    """How a shard is watched, and what an alarm changes.
+
+    Where it changes nothing, this decides nothing of what is learned: other settings go on with the same model.
+    """
 
     false_alarm_every: int = Field(
         100_000_000,
         ge=0,
         description="events of the topic between two false alarms of drift, in the mean, by all detectors; 0 detects "
         "nothing",
+    )
+    response: Literal["alarm", "loosen"] = Field(
+        "alarm",
+        description="to an alarm of drift: it is told; with loosen, what the shard has learned also becomes less "
+        "sure, and gives way to what is new. Kind gaussian only; then all of `quality` decides what is learned",
+    )
+    loosen_to: float = Field(
+        10.0,
+        gt=0,
+        le=1_000_000,
+        description="how much more precise than its prior a row stays at most when it is loosened, in units of that",
     )
     window: int = Field(
         20_000, ge=1_000, le=100_000_000, description="events of a shard over which values are told for people"
@@ -419,6 +433,13 @@ class Quality(Section):
                 f"`false_alarm_every` = {self.false_alarm_every} is less than a window of {self.window} events: that "
                 "would be alarms all the time. Raise it, or set 0 to detect nothing"
             )
+        if self.response == "loosen" and not self.false_alarm_every:
+            raise ValueError(
+                '`response` = "loosen" answers alarms, and `false_alarm_every` = 0 detects nothing: set how rare a '
+                'false alarm is to be, or `response` = "alarm"'
+            )
+        if self.response != "loosen" and self.loosen_to != type(self).model_fields["loosen_to"].default:
+            raise ValueError('`loosen_to` is a setting of `response` = "loosen" and means nothing here: leave it out')
         for name, values in self.slices.items():
             if not 1 <= len(values) <= _MOST_SLICES:
                 raise ValueError(f"`slices`: {name} has {len(values)} values, 1 to {_MOST_SLICES} can be told apart")
@@ -430,7 +451,7 @@ class Quality(Section):
 class Learning(Section):
     """Everything that decides which bits are learned, and how that is watched.
 
-    Two shards agree exactly when `events`, `features` and `model` agree.
+    Two shards agree exactly when `events`, `features` and `model` agree, and `quality` where alarms are answered.
     """
 
     events: Events = Events()
@@ -459,7 +480,12 @@ class Learning(Section):
         return self
 
     def _require_judgeable(self) -> None:
-        """Refuse to watch what is not there."""
+        """Refuse to watch what is not there, and to answer what cannot be answered."""
+        if self.quality.response == "loosen" and self.model.kind != "gaussian":
+            raise ValueError(
+                f'quality.response = "loosen": only the Gaussian knows what it is sure of, not kind = '
+                f'"{self.model.kind}": set model.kind = "gaussian", or quality.response = "alarm"'
+            )
         for name in ("gate_entropy", "gate_calibration", "freeze_base_rate"):
             if getattr(self.quality, name) is not None and self.model.loss != "logistic":
                 raise ValueError(f'quality.{name} is of probabilities: set model.loss = "logistic", or leave it out')

@@ -105,13 +105,11 @@ class Pipeline:
         """
         for number, offered in enumerate(prepared.batches):
             batch = self._admit(state, offered, prepared.offered[number]) if prepared.offered else offered
-            scores = state.model.learn(state.standardiser.take(batch))  # predicts each event before it learns from it
-            observed, weights = self._labelling.observed(scores.predictions), self._intake.weigh(batch)
-            judged = state.progress.add(observed, batch.labels, weights)
-            state.watch.observe(batch, observed, scores.variances, weights, judged)
-            if len(batch):
-                latest = int(batch.times.max())
-                state.watermark = latest if state.watermark is None else max(state.watermark, latest)
+            for events in state.loosening.parts(batch, state.progress.events):
+                self._learn(state, events)
+                limit = state.loosening.answer(state.watch, state.progress.events)
+                if limit is not None:
+                    state.model.loosen(limit)
         self._move(state, prepared, prepared.passed_over, next_offset)
 
     def pass_over(self, state: ShardState, prepared: Prepared, first_offset: int, next_offset: int) -> None:
@@ -142,6 +140,15 @@ class Pipeline:
         prepared = self.prepare(values, timestamps, Source(shard=state.shard, offsets=offsets))
         self.take(state, prepared, next_offset)
         return prepared
+
+    def _learn(self, state: ShardState, batch: Batch) -> None:
+        scores = state.model.learn(state.standardiser.take(batch))  # predicts each event before it learns from it
+        observed, weights = self._labelling.observed(scores.predictions), self._intake.weigh(batch)
+        judged = state.progress.add(observed, batch.labels, weights)
+        state.watch.observe(batch, observed, scores.variances, weights, judged)
+        if len(batch):
+            latest = int(batch.times.max())
+            state.watermark = latest if state.watermark is None else max(state.watermark, latest)
 
     @staticmethod
     def _admit(state: ShardState, batch: Batch, offered: Offered) -> Batch:

@@ -75,6 +75,7 @@ def compile_all() -> None:
     _learn_linear(timestamps)
     _take_in(timestamps)
     _learn_packed()
+    _loosen(timestamps)
     for partitioner in ("murmur2", "crc32"):
         partition_of(table["user"], 4, partitioner)
         partition_of(pa.chunked_array([[1, 2]]), 4, partitioner)
@@ -97,6 +98,18 @@ def _merge(timestamps: NDArray[np.int64]) -> None:
     grown.add(replace(read, tick=TICKS))  # a half-life later
     state.model.renew(distinct(np.concatenate([read.keys, shared.merged.all().keys])))
     state.digest()
+
+
+def _loosen(timestamps: NDArray[np.int64]) -> None:
+    """Do what answers an alarm of drift, to shards that are merged and to others; before and after a commit."""
+    for merge in (False, True):
+        learning = _EVERY_KIND.model_copy(update={"model": Model(merge=merge)})
+        state = ShardState.fresh(0, learning)
+        for _ in range(2):
+            Pipeline(learning).learn(state, _events(item="i1"), timestamps, _EVENTS)
+            state.model.loosen(1.0)
+            state.model.boundary()
+            state.digest()
 
 
 def _bound(timestamps: NDArray[np.int64]) -> None:

@@ -235,8 +235,15 @@ RESPONSE: Final = Row(
             "Loosened",
             "Whether, and how often, what a shard had learned was weakened after a drift, to learn anew faster.",
             "count",
-            (f"headrace_loosened{{{SHARD}}}", "shard {{shard}}"),
+            (f"headrace_loosened_total{{{SHARD}}}", "shard {{shard}}"),
             drill=PIPELINE,
+        ),
+        lines(
+            "Versions held back",
+            "Versions of a shard that followers know and do not serve, because they are not servable.",
+            "count",
+            (f"max by (shard) (headrace_follower_held_back{{{SHARD}}})", "shard {{shard}}"),
+            drill=MEMORY,
         ),
     ),
 )

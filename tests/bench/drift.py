@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy import movielens
+from tests.bench import loosening
 from tests.bench.ceilings import NOW
 from tests.bench.drifting import ALONE, BATCH, KINDS, RAMP, stream
 from tests.bench.peers.installed import Environment
@@ -36,6 +37,7 @@ INCLUDES = {
     "detection.*": "drift after 800,000 events: median events to the first alarm, the share of streams without one "
     "within 200,000 events (gradual 500,000), F1 with alarms before the drift as false ones; `headrace`: any of ours",
     "tuned.*": "River's detectors on the losses: the setting, and its false alarms a million events",
+    **loosening.INCLUDES,
     "overhead.*": "nanoseconds an event of all that is watched, per cent of predicting and learning (`take`), and of "
     "that with decoding (`pipeline`); one thread",
 }
@@ -75,6 +77,7 @@ def measure(size: Size) -> dict[str, Any]:
         },
         "tuned": {"missing": reason} if reason else tuned,
         "detection": _detection(size, environment, tuned),
+        "loosen": loosening.measure(size),
         "overhead": _overhead(size),
     }
 

@@ -33,7 +33,7 @@ def stream(kind: str | None, seed: int, events: int, drift: int) -> Iterator[Bat
     )  # fmt: skip
     rng = np.random.default_rng([seed, 1])
     for batch in planted.batches(BATCH):
-        yield _encode(_drifted(kind, batch, planted.law, drift, rng))
+        yield encoded(_drifted(kind, batch, planted.law, drift, rng))
 
 
 def _drifted(kind: str | None, batch: PlantedBatch, law: Law, drift: int, rng: np.random.Generator) -> PlantedBatch:
@@ -51,7 +51,7 @@ def _drifted(kind: str | None, batch: PlantedBatch, law: Law, drift: int, rng: n
     return batch
 
 
-def _encode(batch: PlantedBatch) -> Batch:
+def encoded(batch: PlantedBatch) -> Batch:
     n, fields = len(batch), 1 + len(FEATURES)
     numbers: NDArray[np.uint64] = np.zeros((n, fields), np.uint64)
     for at, name in enumerate(FEATURES):

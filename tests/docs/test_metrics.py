@@ -4,10 +4,9 @@ import re
 
 import pytest
 
-from deploy.pending import PENDING
 from tests.docs.test_readme import first_column, section
 from tests.support import promql, series
-from tests.support.shown import DEPLOY, Shown, known, pending, rules, shown
+from tests.support.shown import DEPLOY, Shown, known, rules, shown
 from worker.observe.metrics import LABELS
 from worker.setting_names import sections
 
@@ -38,16 +37,10 @@ def test_every_metric_is_on_a_dashboard(ours):
 def test_labels_are_few_and_none_is_an_id(ours):
     used = {label for name, labels in ours.items() if name != "headrace_build_info" for label in labels}
     assert used - {"le"} <= LABELS.keys()
-    assert LABELS.keys() <= used | {label for labels in PENDING.values() for label in labels}
+    assert LABELS.keys() <= used
     assert not LABELS.keys() & {"user", "item", "id", "key", "offset", "version", "topic", "message"}
 
 
-def test_what_is_pending_does_not_exist_yet_and_is_shown(ours):
-    assert sorted(PENDING.keys() & ours.keys()) == [], "these exist now: take them out of deploy/pending.py"
-    assert sorted(PENDING.keys() - {name for one in SHOWN for name in promql.names(one.expression)}) == []
-
-
-@pytest.mark.parametrize("one", SHOWN, ids=lambda one: one.where)
 def test_dashboards_use_series_and_labels_that_exist(one: Shown):
     found = promql.labels(promql.parse(one.expression), known())
     assert promql.in_template(one.legend) <= (found or frozenset())
@@ -108,8 +101,3 @@ def test_the_runbook_names_metrics_settings_and_log_actions_that_exist():
 def test_what_does_not_exist_is_found(expression, complaint):
     with pytest.raises(promql.UnknownSeriesError, match=complaint):
         promql.labels(promql.parse(expression), known())
-
-
-def test_what_is_pending_is_told_apart():
-    assert pending("sum(headrace_drift_statistic) > 1") == ("headrace_drift_statistic" in PENDING)
-    assert not pending("sum(headrace_events_total)")

@@ -1,11 +1,10 @@
-"""Which series there are: what a worker and a follower serve, what Prometheus adds, and what is yet to come."""
+"""Which series there are: what a worker and a follower serve, and what Prometheus adds."""
 
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from deploy.pending import PENDING
 from worker.observe.metrics import FollowerMetrics, WorkerMetrics, new_registry
 
 TARGET: Final = frozenset({"job", "instance"})  # labels that a scrape adds
@@ -43,6 +42,5 @@ def served() -> dict[str, frozenset[str]]:
 
 
 def scraped() -> dict[str, frozenset[str]]:
-    """Give the labels of every series that Prometheus has of headrace, without recorded ones; with pending ones."""
-    known = {**served(), **{name: frozenset(labels) for name, labels in PENDING.items()}, "up": frozenset()}
-    return {name: labels | TARGET for name, labels in known.items()}
+    """Give the labels of every series that Prometheus has of headrace, without recorded ones."""
+    return {name: labels | TARGET for name, labels in {**served(), "up": frozenset()}.items()}

@@ -56,8 +56,3 @@ def known() -> dict[str, Labels]:
     for rule in rules("record"):
         found[rule["record"]] = promql.labels(promql.parse(rule["expr"]), found) or frozenset()
     return found
-
-
-def pending(expression: str) -> bool:
-    """Tell whether an expression uses a metric that does not exist yet."""
-    return bool(promql.names(expression) & series.PENDING.keys())

@@ -427,11 +427,23 @@ def test_a_range_that_is_none_is_refused(tmp_path, skip, told):
         ({"slices": {"user": ["a", "a"]}}, "twice"),
         ({"slices": {"user": ["other"]}}, "all others"),
         ({"slices": {"user": [""]}}, "at least 1 character"),
+        ({"response": "freez"}, "'alarm' or 'loosen'"),
+        ({"response": "loosen", "loosen_to": 0}, "greater than 0"),
+        ({"loosen_to": 5.0}, "means nothing here: leave it out"),
+        ({"response": "loosen", "false_alarm_every": 0}, "detects nothing: set how rare"),
     ],
 )
 def test_what_cannot_be_watched_is_refused(quality, told):
     with pytest.raises(ValueError, match=told):
         Learning.model_validate({"features": {"user": {}, "price": {"kind": "numeric"}}, "quality": quality})
+
+
+@pytest.mark.parametrize("kind", ["sgd", "ftrl"])
+def test_only_what_knows_how_sure_it_is_can_be_loosened(kind):
+    settings = {"features": {"user": {}}, "quality": {"response": "loosen", "loosen_to": 5.0}}
+    assert Learning.model_validate(settings).quality.loosen_to == 5.0
+    with pytest.raises(ValueError, match=f'not kind = "{kind}": set model.kind = "gaussian", or quality.response'):
+        Learning.model_validate(settings | {"model": {"kind": kind, "merge": False}})
 
 
 def test_slices_are_read_from_file_and_environment(tmp_path):

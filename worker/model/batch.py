@@ -60,6 +60,24 @@ class Batch:
             routes=self.routes,
         )
 
+    def part(self, start: int, stop: int) -> "Batch":
+        """Take the events number start to stop, as if there were no others."""
+        starts = self.entries.starts[start * self.entries.fields : stop * self.entries.fields + 1]
+        first, last = starts[0], starts[-1]
+        return Batch(
+            entries=Entries(
+                fields=self.entries.fields,
+                keys=self.entries.keys[first:last],
+                values=self.entries.values[first:last],
+                starts=starts - first,
+                numbers=None if self.entries.numbers is None else self.entries.numbers[start:stop],
+            ),
+            labels=self.labels[start:stop],
+            weights=self.weights[start:stop],
+            times=self.times[start:stop],
+            routes=self.routes[first:last] if self.routes is not None else None,
+        )
+
     def only(self, some: NDArray[np.bool_]) -> "Batch":
         """Take the events of a mask [n], as if there were no others."""
         fields = self.entries.fields

@@ -34,6 +34,7 @@ from worker.model.forgetting import NEVER, Clock, left
 from worker.model.labels import AS_DRAWN, Labelling
 from worker.model.learner import Scores
 from worker.model.ledger import Contribution, Ledger
+from worker.model.loosening import loosen_local, loosen_pairs, loosen_shared
 from worker.model.pairs import NO_EVENTS, NO_EVIDENCE, Pairs
 from worker.model.rows import FACTOR_PRECISION, FACTORS, WEIGHT_PRECISION, Prior, Rows
 from worker.model.shared import Shared
@@ -172,7 +173,8 @@ class Gaussian:
         if self.shared.bounded:
             # What a bounded table holds of shared rows has to follow from the ledger: a restore knows nothing else.
             keys = self.table.keys[: len(self.table)]
-            keys = touched.keys[of_all] if self.shared.own.halvings == halvings else keys[(keys & SHARED) != 0]
+            # Among those of the contribution are rows that were loosened and not touched.
+            keys = contribution.keys if self.shared.own.halvings == halvings else keys[(keys & SHARED) != 0]
             self.table.remove(keys[~self.shared.holds(keys)])
             touched = self.table.touched()  # rows may have moved, see `Table.drop`
             of_all = (touched.keys & SHARED) != 0
@@ -212,6 +214,18 @@ class Gaussian:
             self.table.touch(keys)
         self.renew(keys)
         self.room.note()
+
+    def loosen(self, limit: float) -> None:
+        """Make all that this shard has learned less sure; see `worker.model.loosening`."""
+        loosen_local(self.table, self.settings.prior, self.clock.tick, limit)
+        upper = self._upper()
+        means, precisions = self.pair_means[upper], self.pair_precisions[upper]
+        if self.shared is None:
+            self.pair_precisions[upper] = loosen_pairs(precisions, self.settings.pair_precision, limit)
+            return
+        self.pair_means[upper], self.pair_precisions[upper] = loosen_shared(
+            self.shared, self.table, (means, precisions), self._pairs_as_of(), limit
+        )
 
     def digest(self) -> int:
         """Settle the table, and digest all that this shard has learned; what its peers added is not in it."""

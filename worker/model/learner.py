@@ -95,6 +95,17 @@ class Learner(Protocol):
         """Make all shared rows that the table is to hold, and all pairs, from what the shards have added."""
         ...
 
+    def loosen(self, limit: float) -> None:
+        """Make all that this shard has learned less sure, and say the same.
+
+        Args:
+            limit: how much more precise than its prior a row stays at most, in units of that.
+
+        Raises:
+            ValueError: of a kind that does not know how sure it is.
+        """
+        ...
+
     def digest(self) -> int:
         """Settle the table, and digest all that this shard has learned."""
         ...

@@ -120,6 +120,14 @@ class Linear(ABC):
     def recall(self) -> None:  # noqa: B027 - as above
         """Do nothing: no row is made from what others have added."""
 
+    def loosen(self, limit: float) -> None:
+        """Refuse: it does not know how sure it is.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"only the Gaussian can be loosened, here to {limit}")
+
     def digest(self) -> int:
         """Settle the table, and digest all that this shard has learned."""
         return int(mix(np.uint64(self.table.settle()) ^ np.uint64(self.unstable)))

@@ -57,7 +57,7 @@ class Shared:
     ) -> None:
         self.prior = prior
         self.bounded = bounded
-        self._spare_bits = SPARE_BITS if fades else 0
+        self.spare_bits = SPARE_BITS if fades else 0
         self.pair_precision = pair_precision
         self.pair_keys = np.array([_pair_key(number) for number in range(pairs)], np.uint64)
         self._pair_slots = slots_for(pairs)
@@ -95,7 +95,7 @@ class Shared:
         """
         # Not against the sums, but against what they were rounded to: what all shards see of them would otherwise be
         # taken for learned, by each of them.
-        tick, prior, scale, spare = max(now, self.tick), self.prior, growth(counts) / UNIT, self._spare_bits
+        tick, prior, scale, spare = max(now, self.tick), self.prior, growth(counts) / UNIT, self.spare_bits
         amounts = _added(
             rows.keys, rows.parameters, _ticks(rows.as_of, len(rows)), self.values(rows.keys), self.tick, tick,
             np.uint64(prior.seed), prior.init_deviation, 0.0, prior.weight_precision, prior.factor_precision,
@@ -129,13 +129,21 @@ class Shared:
         """
         for part in np.array_split(keys, len(keys) // _RETRACTED_ROWS + 1):
             own = self.own.get(part)
-            amounts = own.amounts >> self._spare_bits << self._spare_bits
-            some = np.flatnonzero(amounts.any(axis=1))
-            taken = replace(own, keys=part[some], seen=own.seen[some], amounts=-amounts[some])
-            if len(taken):
-                self._retracted.append(taken)
-                self.own.add(taken)
-                self.merged.add(taken)
+            self.withdraw(own, own.amounts >> self.spare_bits << self.spare_bits)
+
+    def withdraw(self, own: Contribution, amounts: NDArray[np.int64]) -> None:
+        """Take back amounts [n, 3 + K] of what this shard has added to rows, as `retract` does.
+
+        Args:
+            own: what it has added to them, as its ledger has it.
+            amounts: with as many zero bits as a contribution.
+        """
+        some = np.flatnonzero(amounts.any(axis=1))
+        taken = replace(own, keys=own.keys[some], seen=own.seen[some], amounts=-amounts[some])
+        if len(taken):
+            self._retracted.append(taken)
+            self.own.add(taken)
+            self.merged.add(taken)
 
     def frozen(self) -> tuple[Contribution, Contribution]:
         """Copy both ledgers, own and merged, row by row the same keys, as they were before anything was retracted."""
@@ -151,7 +159,7 @@ class Shared:
 
     def holds(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell to which rows [n] this shard has added something that it could take back; pairs are none."""
-        return (self.own.get(keys).amounts >> self._spare_bits).any(axis=1) & ~self.are_pairs(keys)
+        return (self.own.get(keys).amounts >> self.spare_bits).any(axis=1) & ~self.are_pairs(keys)
 
     def are_pairs(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell of keys [n] whether they are those of pairs of fields."""
@@ -186,7 +194,7 @@ class Shared:
     def rows(self, keys: NDArray[np.uint64]) -> Rows:
         """Make rows from the ledger: their prior, and all that was added. Keys of pairs are left out."""
         keys = keys[~self.are_pairs(keys)]
-        as_of = np.full(len(keys), self.tick) if self._spare_bits else None
+        as_of = np.full(len(keys), self.tick) if self.spare_bits else None
         # When anybody last added to a row depends, where rows are dropped, on the order in which shards are added up.
         seen = (self.own if self.bounded else self.merged).times(keys)
         return Rows(keys=keys, seen=seen, parameters=self.values(keys), as_of=as_of)
@@ -272,16 +280,16 @@ def _added(
         of_prior = share - share_before
         new, old = _known(parameters[i, 1]) * share, _known(before[i, 1]) * share_before
         mean = np.float64(parameters[i, 0]) * new - np.float64(before[i, 0]) * old
-        amounts[i, 0] = _units((mean - weight * weight_precision * of_prior) * scale, spare)
-        amounts[i, 1] = _units((new - old - weight_precision * of_prior) * scale, spare)
+        amounts[i, 0] = units_of((mean - weight * weight_precision * of_prior) * scale, spare)
+        amounts[i, 1] = units_of((new - old - weight_precision * of_prior) * scale, spare)
         new, old = _known(parameters[i, 2]) * share, _known(before[i, 2]) * share_before
-        amounts[i, 2] = _units((new - old - factor_precision * of_prior) * scale, spare)
+        amounts[i, 2] = units_of((new - old - factor_precision * of_prior) * scale, spare)
         for k in range(parameters.shape[1] - 3):
             mean = np.float64(parameters[i, 3 + k]) * new - np.float64(before[i, 3 + k]) * old
             if of_prior != 0.0:
                 start = np.float64(np.float32(deviation * normal(keys[i], seed, k)))
                 mean -= start * factor_precision * of_prior
-            amounts[i, 3 + k] = _units(mean * scale, spare)
+            amounts[i, 3 + k] = units_of(mean * scale, spare)
     return amounts
 
 
@@ -291,7 +299,8 @@ def _known(precision):
 
 
 @njit(cache=True, nogil=True)
-def _units(value, spare):
+def units_of(value: float, spare: int) -> np.int64:
+    """Give an amount in whole units, which `value` is in units of 2^spare of: so many zero bits, and no overflow."""
     largest = _LARGEST_AMOUNT / np.float64(np.int64(1) << spare)
     return np.int64(min(max(np.rint(value), -largest), largest)) << spare
 

@@ -22,7 +22,10 @@ LABELS: Final[Mapping[str, str]] = {
     "shard": "number of a shard, which is that of its partition",
     "peer": "number of another shard",
     "outcome": "`committed`, `aborted` or `fenced`",
-    "reason": "of rejected records one of [these](#rejected-records); of skipped events `duplicate` or `negative`",
+    "reason": (
+        "of rejected records one of [these](#rejected-records); of skipped events `duplicate`, `negative` or `poison`; "
+        "of shards that are frozen `base_rate`, `rejected` or `unknown`"
+    ),
     "kind": (
         "of rebalances `assigned`, `revoked` or `lost`; of snapshots a kind of record "
         "([schemas/README.md](schemas/README.md)); of clients `consumer` or `producer`"
@@ -209,6 +212,9 @@ class WorkerMetrics:
             "detector",
         )
         self.drift_threshold = gauge("drift_threshold", "From which value on it alarms", "detector")
+        self.loosened = counter(
+            "loosened", "Alarms that were answered by making what was learned less sure (quality.response)", "shard"
+        )
         self.windows = {
             name: gauge(f"window_{name}", f"Of the last window of quality.window events: {text}", "shard")
             for name, text in WINDOW_VALUES.items()

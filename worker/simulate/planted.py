@@ -197,7 +197,7 @@ class Planted:
         """Draw the stream in batches of `size` events; the last one may be shorter."""
         parts: list[PlantedBatch] = []
         for number in range(-(-self.events // BLOCK)):
-            block = self._block(number)
+            block = self.block(number)
             at, end = block.first, block.first + len(block)
             while at < end:
                 # A batch ends at the next multiple of `size`, which may lie blocks ahead.
@@ -220,7 +220,8 @@ class Planted:
         """Give the mean entropy of the labels over all events; draws the stream."""
         return self.truth().irreducible_log_loss
 
-    def _block(self, number: int) -> PlantedBatch:
+    def block(self, number: int) -> PlantedBatch:
+        """Draw events number `BLOCK * number` on, `BLOCK` of them or as many as there are."""
         # A block is drawn whole and cut afterwards, so that a longer stream begins with the shorter one.
         law, first = self.law, number * BLOCK
         draws = np.random.default_rng([self.seed, EVENTS, number]).random((6, BLOCK))

@@ -17,6 +17,7 @@ from worker.model.sgd import Sgd
 from worker.model.standardising import Standardiser
 from worker.quality.breaker import Breaker
 from worker.quality.gate import Gate
+from worker.quality.loosening import Loosening
 from worker.quality.slices import Slices
 from worker.quality.watch import Watching
 
@@ -125,6 +126,12 @@ def breaker_of(learning: Learning) -> Breaker | None:
         rejected_share=quality.freeze_rejected_share,
         unknown_share=quality.freeze_unknown_share,
     )
+
+
+def loosening_of(learning: Learning) -> Loosening:
+    """Say whether alarms of drift are answered by loosening, and how far."""
+    quality = learning.quality
+    return Loosening(limit=quality.loosen_to if quality.response == "loosen" else None)
 
 
 def cells_of(learning: Learning) -> Cells:

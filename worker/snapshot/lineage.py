@@ -48,6 +48,7 @@ def advance(state: ShardState, *versions: Version) -> None:
     keys = np.concatenate([np.empty(0, np.uint64), *moved])
     if len(versions) > 1:
         keys = np.unique(keys)
+    loosened = state.loosening.times, state.loosening.event
     there = model.table.has(keys)
     rows = model.table.get(keys[there])
     pairs = model.pair_means.copy(), model.pair_precisions.copy()
@@ -69,6 +70,7 @@ def advance(state: ShardState, *versions: Version) -> None:
                 model.shared.own.add(-contribution)
                 model.shared.merged.add(-contribution)
         state.version, state.chain, state.progress, state.watch = before
+        state.loosening.times, state.loosening.event = loosened
         raise
 
 
@@ -162,6 +164,7 @@ def _take(state: ShardState, version: Version, contents: Contents) -> None:
         state.progress = progress
     for watch in contents.watches:
         state.watch = watch
+    state.loosening.times, state.loosening.event = manifest.state.loosened, manifest.state.loosened_at
     model.unstable = manifest.state.unstable
     model.room.evicted = manifest.state.evicted
     model.clock.set(manifest.state.clock, manifest.state.pending)

@@ -14,7 +14,7 @@ from worker.snapshot.records import FORMAT, Kind
 _NOT_LEARNING = {"events": {"topic", "format", "start", "skip"}, "model": {"name", "topic"}}
 
 
-_WATCHING = {"quality"}  # sections that decide nothing of what is learned
+_WATCHING = "quality"  # decides nothing of what is learned unless alarms are answered by learning otherwise
 _OF_BASES = (Kind.BASE, Kind.LEDGER, Kind.BASE_CELLS)
 
 
@@ -69,6 +69,7 @@ class Counts(_Part):
     evicted: int = 0  # rows that had to go because the model is bounded
     admitted: int = 0  # rows of values that were held back at first
     held_back: int = 0  # how often a value stood for a rare one
+    loosened: int = 0  # how often an alarm of drift was answered by loosening
     rejected: dict[str, int]  # bad records, by the reason
     skipped: dict[str, int] = {}  # valid events that are not learned, by the reason
 
@@ -82,6 +83,7 @@ class State(Counts):
     left_out: str = ""  # pairs of fields that take no part in scores (see schemas/model); empty where all do
     view: str = ""  # digest of what all shards are known to have added to shared rows, hexadecimal
     watch: str = ""  # digest of what is known of how well the shard predicts, hexadecimal
+    loosened_at: int = 0  # the event, counted as those of alarms are, after which it was loosened last
     digest: str  # of every parameter and sum, hexadecimal: equal exactly when the shards are equal
 
 
@@ -160,7 +162,10 @@ def learning_of(manifest: Manifest) -> Learning:
 def differences(written: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """List the settings that decide what is learned and are not the same, as `name: published x, configured y`."""
     found = []
-    for section in sorted((written.keys() | wanted.keys()) - _WATCHING):
+    sections = written.keys() | wanted.keys()
+    if not any(settings.get(_WATCHING, {}).get("response", "alarm") != "alarm" for settings in (written, wanted)):
+        sections -= {_WATCHING}
+    for section in sorted(sections):
         theirs, ours = _flat(written.get(section, {})), _flat(wanted.get(section, {}))
         found += [
             f"{section}.{name}: published {theirs.get(name)!r}, configured {ours.get(name)!r}"

@@ -162,6 +162,7 @@ class Sealed:
             view=state.view(),
             left_out=state.model.pairs.left_out(),
             watch=self.watch.digest(),
+            loosened_at=state.loosening.event,
             digest=state.digest(),
         )
         self._rows: list[int] = []

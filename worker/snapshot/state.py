@@ -12,9 +12,10 @@ from worker.model.learner import Learner
 from worker.model.ledger import Contribution
 from worker.model.standardising import Standardiser
 from worker.model.window import Window
+from worker.quality.loosening import Loosening
 from worker.quality.progress import Progress
 from worker.quality.watch import Watch
-from worker.snapshot.kinds import cells_of, learner_of, standardiser_of, watching_of
+from worker.snapshot.kinds import cells_of, learner_of, loosening_of, standardiser_of, watching_of
 from worker.snapshot.manifest import Base, Counts, Peer
 
 
@@ -60,6 +61,7 @@ class ShardState:
     model: Learner
     progress: Progress
     watch: Watch  # whether it goes wrong
+    loosening: Loosening  # and what follows from that
     cells: Cells  # what it remembers beside rows
     standardiser: Standardiser  # of the numbers that events hold, by what is in the cells
     window: Window | None = None  # of event ids, in the cells; None where they have none
@@ -87,8 +89,8 @@ class ShardState:
         window = Window(cells) if learning.events.id is not None else None
         watch = Watch.fresh(watching_of(learning))
         return cls(
-            shard=shard, model=model, progress=progress, watch=watch, cells=cells, standardiser=standardiser,
-            window=window,
+            shard=shard, model=model, progress=progress, watch=watch, loosening=loosening_of(learning), cells=cells,
+            standardiser=standardiser, window=window,
         )  # fmt: skip
 
     def counts(self) -> Counts:
@@ -97,6 +99,7 @@ class ShardState:
         return Counts(
             events=self.progress.events,
             unstable=self.model.unstable,
+            loosened=self.loosening.times,
             evicted=room.evicted,
             admitted=room.admission.admitted if room.admission is not None else 0,
             held_back=room.admission.held_back if room.admission is not None else 0,
@@ -124,4 +127,6 @@ class ShardState:
         whole.update(repr((sorted(self.rejected.items()), self.watermark, self.next_offset)).encode())
         if self.skipped:
             whole.update(repr(sorted((str(why), count) for why, count in self.skipped.items())).encode())
+        if self.loosening.on:  # then what is watched decides what is learned
+            whole.update(repr((self.loosening.times, self.loosening.event, self.watch.digest())).encode())
         return whole.hexdigest()

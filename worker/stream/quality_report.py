@@ -27,6 +27,7 @@ def began(metrics: WorkerMetrics, shard: int, watch: Watch, *, servable: bool) -
         ):  # fmt: skip
             counter.labels(str(shard), *of_slice)
     metrics.servable.labels(str(shard)).set(servable)
+    metrics.loosened.labels(str(shard))
     gauges(metrics, shard, watch)
 
 
@@ -57,6 +58,21 @@ def committed(metrics: WorkerMetrics, history: History, manifest: Manifest, befo
             (metrics.slice_label_sum, slices.LABEL), (metrics.slice_score_sum, slices.SCORE),
         ):  # fmt: skip
             counter.labels(shard, *of_slice).inc(max(0.0, float(more_of_it[column])))
+
+
+def answered(metrics: WorkerMetrics, manifest: Manifest, before: int) -> None:
+    """Count how often alarms were answered; `before` as of the version before."""
+    loosened = manifest.state.loosened - before
+    if loosened > 0:
+        metrics.loosened.labels(str(manifest.shard)).inc(loosened)
+        _LOG.warning(
+            "shard %d: loosened after event %d, before offset %d: what it has learned is less sure from there on",
+            manifest.shard, manifest.state.loosened_at, manifest.input.next_offset,
+            extra={
+                "action": "loosen", "shard": manifest.shard, "event": manifest.state.loosened_at,
+                "offset": manifest.input.next_offset,
+            },
+        )  # fmt: skip
 
 
 def gauges(metrics: WorkerMetrics, shard: int, watch: Watch) -> None:

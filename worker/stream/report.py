@@ -83,6 +83,7 @@ class Report:
             self.metrics.score_sum.labels(shard).inc(max(0.0, more[PREDICTION]))
             self.metrics.squared_error_sum.labels(shard).inc(max(0.0, more[SQUARED_ERROR]))
             tell.committed(self.metrics, self.history, manifest, self._watched[manifest.shard], sealed.watch)
+            tell.answered(self.metrics, manifest, before.loosened)
             self._watched[manifest.shard] = sealed.watch
             self.metrics.unstable.labels(shard).inc(now.unstable - before.unstable)
             self.metrics.evicted_rows.labels(shard).inc(now.evicted - before.evicted)

@@ -384,6 +384,23 @@ def test_only_what_knows_its_uncertainty_tells_a_variance(kind):
 
 
 @every_kind
+def test_what_knows_how_sure_it_is_becomes_less_sure_and_scores_the_same(kind):
+    model, (events, labels) = learner(kind), stream(400)
+    model.learn(batch_of(events, labels))
+    before, digest = model.predict(entries_of(events)), model.digest()
+    if not kind.startswith("gaussian"):
+        with pytest.raises(ValueError, match="only the Gaussian can be loosened"):
+            model.loosen(2.0)
+        assert model.digest() == digest
+        return
+    model.loosen(2.0)
+    after = model.predict(entries_of(events))
+    assert after.predictions.tobytes() == before.predictions.tobytes()
+    assert (after.variances > before.variances).all()
+    assert model.digest() != digest
+
+
+@every_kind
 def test_memory_is_told_and_grows_with_the_rows(kind):
     model = learner(kind)
     before = model.nbytes

@@ -178,17 +178,18 @@ def served(state: ShardState) -> Bits:
 COMMIT = st.tuples(st.just("commit"), st.sampled_from(SHARDS), st.integers(0, 40), st.integers(0, 9), st.integers(0, 9))
 RESTART = st.tuples(st.just("restart"), st.sampled_from(SHARDS), st.integers(0, 40))
 TRIM = st.tuples(st.just("trim"), st.sampled_from(SHARDS))
+LOOSEN = st.tuples(st.just("loosen"), st.sampled_from(SHARDS), st.sampled_from([0.01, 3.0]))
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.one_of(COMMIT, COMMIT, RESTART, TRIM), min_size=5, max_size=60),
+    st.lists(st.one_of(COMMIT, COMMIT, RESTART, TRIM, LOOSEN), min_size=5, max_size=60),
     st.sampled_from([1, 2]),
     st.sampled_from([0, 0, 16, 40]),
     st.sampled_from([0, 0, 2]),
 )
 def test_everything_is_added_once_however_shards_commit_fold_die_and_trim(steps, keep_bases, max_rows, admit_after):
-    """And taken back once, where rows are evicted."""
+    """And taken back once, where rows are evicted or loosened."""
     shards = Shards(keep_bases=keep_bases, max_rows=max_rows, admit_after=admit_after)
     for step, shard, *numbers in steps:
         if step == "commit":
@@ -197,6 +198,8 @@ def test_everything_is_added_once_however_shards_commit_fold_die_and_trim(steps,
         elif step == "restart":
             shards.learn(shard, numbers[0])  # and lose it
             shards.restart(shard)
+        elif step == "loosen":
+            shards.writers[shard].state.model.loosen(*numbers)
         else:
             shards.trim(shard)
     shards.fold_all()
@@ -216,6 +219,9 @@ def test_a_shard_comes_back_to_the_bit_at_every_version_while_bases_travel_in_pa
     for number in range(40):
         for shard in SHARDS:
             shards.learn(shard, 20)
+            if number % 5 == shard:
+                shards.writers[shard].state.model.loosen(3.0)
+                shards.learn(shard, 5)
             shards.commit(shard, (number % 4, number % 3))
         if number % 2:
             continue  # so that some bases become complete
@@ -237,6 +243,9 @@ def test_what_fades_comes_back_to_the_bit_too_from_shards_hours_apart(max_rows):
     for number in range(30):
         for shard in SHARDS:
             shards.learn(shard, 40, after=number * hour // 5 - 5 * hour * (shard == 2))
+            if number % 5 == shard:
+                shards.writers[shard].state.model.loosen(3.0)
+                shards.learn(shard, 10, after=number * hour // 5 + hour - 5 * hour * (shard == 2))
             shards.commit(shard, (number % 4, number % 3))
         # When one dies, then it comes back as it was
         shards.restart(number % 3)

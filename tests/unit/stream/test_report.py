@@ -294,3 +294,29 @@ def test_an_alarm_of_drift_is_counted_and_logged_with_the_version_that_holds_it_
     writer.learn(turned[:1])
     commit(report, writer, [], first=False)
     assert not [it for it in caplog.records if it.action == "drift"]
+
+
+def labelled(n: int, turned: int) -> list[bytes]:
+    """Labels that follow the item, or its opposite."""
+    return [b'{"user":"u%d","item":"i%d","label":%d}' % (k % 50, k % 7, (k % 7 & 1) ^ turned) for k in range(n)]
+
+
+def test_an_answered_alarm_is_counted_and_logged_once(registry, report, caplog):
+    quality = Quality(false_alarm_every=100_000, window=1_000, response="loosen")
+    writer = Writer(learning_of().model_copy(update={"quality": quality}))
+
+    def told() -> float | None:
+        return registry.get_sample_value("headrace_loosened_total", {"shard": "0"})
+
+    writer.learn(labelled(8_192, 0))
+    commit(report, writer, [])
+    assert told() == 0, "known before it rises"
+    # When labels turn around, and enough events come for the alarm to be answered
+    writer.learn(labelled(8_192, 1))
+    commit(report, writer, [], first=False)
+    commit(report, writer, [], first=False)
+    # Then it is told with the version that holds the answer, and not again
+    state = writer.state.loosening
+    (line,) = [it for it in caplog.records if it.action == "loosen"]
+    assert (line.levelname, line.event, line.shard) == ("WARNING", state.event, 0)
+    assert told() == state.times == 1
