@@ -41,6 +41,7 @@ def test_labels_are_few_and_none_is_an_id(ours):
     assert not LABELS.keys() & {"user", "item", "id", "key", "offset", "version", "topic", "message"}
 
 
+@pytest.mark.parametrize("one", SHOWN, ids=lambda one: one.where)
 def test_dashboards_use_series_and_labels_that_exist(one: Shown):
     found = promql.labels(promql.parse(one.expression), known())
     assert promql.in_template(one.legend) <= (found or frozenset())
