@@ -7,7 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from worker.learning import Learning, Name, Section
+from worker.learning import Learning
+from worker.section import Name, Section
 
 Handed = dict[str, str | int | float | bool | SecretStr]  # to librdkafka
 

@@ -11,7 +11,7 @@ from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.pack import write
 from worker.events.partition import partition_of
-from worker.learning import Events, Feature, Learning, Model, Quality
+from worker.learning import Events, Feature, Learning, Model
 from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
 from worker.model.index import distinct
@@ -28,6 +28,7 @@ from worker.snapshot.records import (
     encode_words,
 )
 from worker.snapshot.state import ShardState
+from worker.watching import Quality
 
 _EVENTS = 200  # the decoder goes column by column only where there are many
 _NOW = 1_700_000_000_000

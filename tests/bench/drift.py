@@ -23,13 +23,14 @@ from tests.bench.ceilings import NOW
 from tests.bench.drifting import ALONE, BATCH, KINDS, RAMP, stream
 from tests.bench.peers.installed import Environment
 from tests.bench.size import Size, tell
-from worker.learning import Feature, Learning, Quality
+from worker.learning import Feature, Learning
 from worker.model.batch import Batch
 from worker.pipeline import Pipeline, Prepared
 from worker.quality.layout import NAMES
 from worker.simulate import Planted
 from worker.simulate.encoding import encode
 from worker.snapshot.state import ShardState
+from worker.watching import Quality
 
 INCLUDES = {
     "false_alarms.*": "20 planted streams of 5,000,000 events that stay as they are: alarms a million events, as "

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from tests.bench.drifting import ALONE, BATCH, encoded
 from tests.bench.size import Size, tell
-from worker.learning import Learning, Model, Quality
+from worker.learning import Learning, Model
 from worker.model.batch import SHARED, Batch
 from worker.model.index import distinct
 from worker.pipeline import Pipeline, Prepared
 from worker.simulate import Planted
 from worker.simulate.planted import PlantedBatch, entropy
 from worker.snapshot.state import ShardState
+from worker.watching import Quality
 
 INCLUDES = {
     "loosen.*": "30 % of the items drawn anew after 5,000,000 events: `recovery_to_nothing` is the events until the "

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from tests.support.lineage import NOW, Writer, events, learning_of, tampered, versions
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
-from worker.learning import Quality
 from worker.pipeline import Pipeline
 from worker.snapshot.contents import decode_progress, decode_watch
 from worker.snapshot.lineage import GapError, advance, apply, require_same_learning, verify
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Kind, decode_rows, encode, encode_rows
 from worker.snapshot.state import ShardState
+from worker.watching import Quality
 
 # With these a base takes three commits or so, and is due every second or third: what a day of a shard looks like.
 SMALL = {"base_part_bytes": 4_000, "record_limit_bytes": 20_480}

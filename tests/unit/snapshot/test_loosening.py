@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from tests.support.lineage import NOW, Writer, learning_of, versions
 from tests.unit.snapshot.test_lineage import rebuilt
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
-from worker.learning import Learning, Quality
+from worker.learning import Learning
 from worker.quality import loosening
 from worker.snapshot.lineage import advance, apply, require_same_learning
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Kind
 from worker.snapshot.state import ShardState
+from worker.watching import Quality
 
 WINDOW = 1_000
 DRIFT = 4_000

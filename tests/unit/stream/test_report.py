@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.lineage import Writer, events, learning_of, versions
 from worker.events.rejects import Reason, Rejected
-from worker.learning import Events, Quality
+from worker.learning import Events
 from worker.observe.metrics import WorkerMetrics
 from worker.quality.breaker import REASONS, Fault
 from worker.quality.layout import NAMES
@@ -20,6 +20,7 @@ from worker.stream.contributions import folding_of
 from worker.stream.held import Behind
 from worker.stream.owned import Outgoing, Owned
 from worker.stream.report import Report
+from worker.watching import Quality
 
 
 @pytest.fixture
