@@ -22,7 +22,10 @@ from worker.observe.server import Server
 EVENTS_PER_SECOND = 1_000
 # Rejected records come with every feed; that events are skipped and shards exchange rows has to be asked for.
 SKIPPED, EXCHANGED = {"keep_negatives": 0.5}, {"merge": True}
-WATCHED = {"window": 1_000, "slices": {"device": ["d0", "d1"]}}
+# The breaker is there, and nothing trips it.
+WATCHED = {
+    "window": 1_000, "slices": {"device": ["d0", "d1"]}, "freeze_events": 200, "freeze_rejected_share": 0.9,
+}  # fmt: skip
 VARIABLES = {"$job": "headrace", "$shard": ".*", "$__rate_interval": "30s"}
 
 
