@@ -39,7 +39,7 @@ check: setup ## What CI runs: format, lint, types, layers, all tests
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 
-bench: setup ## Measure, in twenty minutes; ONLY=name picks one part, PEERS=torch adds a peer of some gigabytes
+bench: setup ## Measure, in half an hour or more; ONLY=name picks one part, PEERS=torch adds a peer of some gigabytes
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS))
 
 # One set of versions: what the image is made from and with is a part of what all of this is tested with.
