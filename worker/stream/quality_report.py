@@ -2,7 +2,8 @@
 
 import logging
 import math
-from datetime import UTC, datetime
+
+import numpy as np
 
 from worker.observe.history import History
 from worker.observe.metrics import WorkerMetrics
@@ -40,7 +41,7 @@ def committed(metrics: WorkerMetrics, history: History, manifest: Manifest, befo
         if more > 0:
             metrics.drift_alarms.labels(shard, alarm.detector).inc(more)
             history.alarmed(manifest.shard, alarm.detector)
-            when = datetime.fromtimestamp(alarm.time / 1_000, UTC).isoformat(timespec="milliseconds")
+            when = f"{np.datetime64(alarm.time, 'ms')}Z"  # whatever the year: a producer's clock may be far off
             _LOG.warning(
                 "shard %d: drift, %s is %.4g, its threshold %.4g, at event %d of event time %s, before offset %d",
                 manifest.shard, alarm.detector, alarm.statistic, now.watching.threshold(detector), alarm.event, when,
