@@ -74,7 +74,8 @@ def follow(config_path: Path | None, *, as_json: bool, once: bool, every: float)
             health.set_ready(ready=True)
             served = follower.served()
             for shard in served:
-                history.served(shard.shard, shard.version, shard.age_seconds, shard.damage)
+                unservable = "; ".join(shard.reasons) or None
+                history.served(shard.shard, shard.version, shard.age_seconds, shard.damage, unservable)
             _tell(served, as_json=as_json)
             if stopped.wait(every):
                 return

@@ -37,6 +37,7 @@ class Commit:
     bytes: int | None = None
     offset_lag: int | None = None  # records not yet learned
     event_time_lag: float | None = None  # seconds; None where nothing was learned
+    unservable: str | None = None  # why followers are not to serve it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,8 @@ class Shard:
     calibration: float = float("nan")  # sum of the scores over sum of the labels, over the same time
     alarms: int = 0
     damage: str | None = None  # of a follower: why newer versions are refused
+    unservable: str | None = None  # why followers keep an older version
+    refused: str | None = None  # why what comes is not learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +120,7 @@ class History:
         """Note where a shard stands that is learned from now on, or once more."""
         with self._lock:
             told = self._shards.setdefault(shard, _Told(shard=Shard(shard=shard, version=version)))
-            told.shard = replace(told.shard, version=version, events=events)
+            told.shard = replace(told.shard, version=version, events=events, refused=None)
             told.commits.clear()  # what was taken back must not count as a negative rate
             told.commits.append((self.clock(), events))
 
@@ -140,15 +143,25 @@ class History:
                 bytes=commit.bytes,
                 offset_lag=commit.offset_lag,
                 event_time_lag=before if commit.event_time_lag is None else commit.event_time_lag,
+                unservable=commit.unservable,
             )
             self._aborted = None
 
-    def served(self, shard: int, version: int, age_seconds: float, damage: str | None) -> None:
+    def judged(self, shard: int, refused: str | None) -> None:
+        """Note why what comes to a shard is not learned; None where it is."""
+        with self._lock:
+            if shard in self._shards:
+                told = self._shards[shard]
+                told.shard = replace(told.shard, refused=refused)
+
+    def served(
+        self, shard: int, version: int, age_seconds: float, damage: str | None, unservable: str | None = None
+    ) -> None:
         """Note what a follower serves of a shard: version 0, whose age is NaN, stands for none yet."""
         with self._lock:
             created = None if isnan(age_seconds) else self.clock() - age_seconds
             told = self._shards.setdefault(shard, _Told(shard=Shard(shard=shard, version=version)))
-            told.shard = replace(told.shard, version=version, created=created, damage=damage)
+            told.shard = replace(told.shard, version=version, created=created, damage=damage, unservable=unservable)
 
     def rejected(self, shard: int, reason: str, count: int, offset: int | None, seconds: float | None) -> None:
         """Note records that were rejected for a reason, and offset and timestamp (since 1970) of the last one."""

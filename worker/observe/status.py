@@ -15,6 +15,7 @@ from worker.observe.history import WINDOW_SECONDS, History, Shard
 FORMAT: Final = 1  # of the JSON object; it rises when a field changes its meaning or goes
 _SHARD_POINTS: Final = 60  # of the small curve of a shard: with hundreds of shards the answer stays below a megabyte
 _DIGITS: Final = 5  # of losses in curves: a screen has no more
+_SEVERITIES: Final = ("error", "waiting", "warning")  # the worst first
 _ALARM_SECONDS: Final = 3_600.0  # for how long an alarm counts as something that is wrong now
 
 
@@ -94,6 +95,12 @@ class Status:
             if shard.damage:
                 text = f"Shard {shard.shard} serves version {shard.version} and refuses newer ones: {shard.damage}"
                 found.append(("error", text))
+            if shard.refused:
+                found.append(("error", f"Shard {shard.shard} does not learn what comes: {shard.refused}"))
+            if shard.unservable:
+                found.append(
+                    ("warning", f"Followers serve an older version of shard {shard.shard}: {shard.unservable}")
+                )
         if self._history.last_abort() is not None:
             found.append(("warning", "The last transaction was aborted; what it held is learned or sent once more"))
         recent = [mark for mark in self._history.marks() if now - mark.time < _ALARM_SECONDS]
@@ -101,6 +108,7 @@ class Status:
             where = sorted({mark.shard for mark in recent if mark.detector == detector})
             which = f"shard{'s' if len(where) > 1 else ''} {', '.join(map(str, where))}"
             found.append(("warning", f"Drift: {detector} raised an alarm within the last hour, in {which}"))
+        found.sort(key=lambda problem: _SEVERITIES.index(problem[0]))
         return [{"severity": severity, "text": text} for severity, text in found]
 
 

@@ -128,6 +128,7 @@ class Report:
     def judged(self, shard: int, refused: Refused | None, *, frozen: bool) -> None:
         """Note that a block of events was refused, or that none is any more."""
         tell.judged(self.metrics, shard, refused, frozen=frozen, before=self._refused.get(shard, False))
+        self.history.judged(shard, "; ".join(fault.text for fault in refused.faults) if refused is not None else None)
         self._refused[shard] = refused is not None
 
     def aborted(self) -> None:
@@ -198,6 +199,7 @@ def _commit(version: Outgoing, manifest: Manifest, more: NDArray[np.float64], la
             score=float(more[PREDICTION]),
         ),
         baseline=baseline if baseline > 0 else version.sealed.progress.loss,
+        unservable=None if manifest.servable else "; ".join(manifest.reasons),
         rows=len(state.model.table),
         bytes=state.model.nbytes,
         offset_lag=lag,

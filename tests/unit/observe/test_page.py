@@ -144,6 +144,16 @@ def test_what_is_wrong_is_told_in_words_the_worst_first(health, history, now):
     assert "Shard 3 serves version 7 and refuses newer ones: a gap" in told()[0][1]
     assert "aborted" in told()[1][1]
     assert "residual raised an alarm within the last hour, in shards 0, 2" in told()[2][1]
+    history.served(1, 6, 1.0, None, "calibration is 2")
+    history.judged(2, "the mean label is 0")
+    assert [severity for severity, _ in told()] == ["error", "warning", "warning", "warning"]
+    assert "Followers serve an older version of shard 1: calibration is 2" in told()[1][1]
+    history.began(2, 1, 100)
+    history.judged(2, "the mean label is 0")
+    assert told()[0] == ("error", "Shard 2 does not learn what comes: the mean label is 0")
+    history.began(2, 1, 100)  # restored, it begins anew
+    assert "Shard 3" in told()[0][1]
+    history.served(1, 7, 1.0, None)
     now[0] += 121
     assert "run.stall_seconds" in told()[0][1]
     now[0] += 3_600

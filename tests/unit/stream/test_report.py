@@ -207,6 +207,8 @@ def test_a_change_of_what_is_servable_is_told_and_logged_once(registry, report, 
         step()
     # Then that is told, by a line of the log at the change
     assert told == [1, 0, 0]
+    (shard,) = report.history.shards()
+    assert "calibration is" in shard.unservable
     (line,) = [record for record in caplog.records if record.action == "gate"]
     assert line.levelname == "WARNING"
     assert "shard 0: version 2 is not servable: calibration is" in line.getMessage()
@@ -238,6 +240,7 @@ def test_a_refused_block_is_told_by_its_reasons_and_logged_once(registry, report
     # A shard that is frozen says what was seen, and what to do
     report.judged(0, refused, frozen=True)
     assert told() == [1, 0, 0]
+    assert [shard.refused for shard in report.history.shards()] == ["the mean label is 0"]
     (line,) = caplog.records
     assert (line.levelname, line.action, line.first_offset, line.last_offset) == ("ERROR", "freeze", 500, 699)
     assert "shard 0 is frozen at offset 500: the mean label is 0, at offsets up to 699" in line.getMessage()
@@ -247,6 +250,7 @@ def test_a_refused_block_is_told_by_its_reasons_and_logged_once(registry, report
     for some in (refused, replace(refused, last_offset=799), None, None):
         report.judged(0, some, frozen=False)
     assert told() == [0, 0, 0]
+    assert [shard.refused for shard in report.history.shards()] == [None]
     assert [record.getMessage()[:60] for record in caplog.records[1:]] == [
         "shard 0: events are passed over from offset 500 on, until th",
         "shard 0: events are within bounds again, learning goes on",
