@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from deploy.broker.jars import cache_folder
+from deploy.fetching import cache_folder
 from worker.errors import HeadraceError
 
 WHEEL = "recbole==1.2.1"

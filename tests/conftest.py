@@ -1,6 +1,5 @@
 """Fixtures shared by all tests."""
 
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -9,7 +8,8 @@ import hypothesis
 import pytest
 
 from deploy.broker import Broker, broker
-from deploy.prometheus.programs import Programs, PrometheusUnavailableError, obtain
+from deploy.prometheus.programs import Programs, obtain
+from tests.support.fetched import fetched
 
 # Scripts that run with packages of an environment of their own (`make bench`).
 collect_ignore = ["bench/peers"]
@@ -29,12 +29,7 @@ def kafka() -> Iterator[Broker]:
 @pytest.fixture(scope="session")
 def prometheus() -> Programs:
     """Prometheus and its tool. Where they are not to be had, tests that need them are skipped; in CI they fail."""
-    try:
-        return obtain()
-    except PrometheusUnavailableError as error:
-        if os.environ.get("CI", "").lower() in ("", "0", "false"):
-            pytest.skip(str(error))
-        raise
+    return fetched(obtain)
 
 
 @pytest.fixture

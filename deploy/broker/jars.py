@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.broker import properties
+from deploy.fetching import UnavailableError, cache_folder, fetch, tail
 
 POM = Path(__file__).with_name("pom.xml")
-CHECKOUT = Path(__file__).resolve().parents[2]
 OLDEST_JAVA = 17  # what Kafka 4 needs
 RESOLVE_SECONDS = 600  # 44 MB over a slow line
-OUTPUT_TAIL_LINES = 15
 BOOTSTRAP = "bootstrap.checkpoint"
 # Any id does: the cluster lives as long as its folder. It is fixed because the bootstrap file is made only once.
 CLUSTER_ID = "aGVhZHJhY2UtYnJva2VyMA"
@@ -51,11 +50,6 @@ def kafka_version() -> str:
     if found is None:
         raise ValueError(f"{POM} names no kafka.version")
     return found[1]
-
-
-def cache_folder() -> Path:
-    """Give the folder that downloads are kept in: `HEADRACE_CACHE`, else `.cache` in the checkout."""
-    return Path(os.environ.get("HEADRACE_CACHE") or CHECKOUT / ".cache").absolute()
 
 
 def obtain() -> Distribution:
@@ -96,7 +90,7 @@ def find_java() -> str:
     answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(\d+)', answer.stderr)
     if answer.returncode != 0 or found is None:
-        raise NoJvmBrokerError(f"{java} -version failed: {_tail(answer.stderr)}")
+        raise NoJvmBrokerError(f"{java} -version failed: {tail(answer.stderr)}")
     if int(found[1]) < OLDEST_JAVA:
         raise NoJvmBrokerError(f"{java} is version {found[1]}, and Kafka needs {OLDEST_JAVA} or newer")
     return java
@@ -112,19 +106,9 @@ def _fetch(jars: Path, cache: Path) -> None:
     if not _home_is_writable():
         command.append(f"-Dmaven.repo.local={cache / 'maven'}")
     try:
-        answer = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=RESOLVE_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise NoJvmBrokerError(f"mvn did not fetch Kafka's jars within {RESOLVE_SECONDS} s") from None
-    if answer.returncode != 0:
-        raise NoJvmBrokerError(f"mvn could not fetch Kafka's jars:\n{_tail(answer.stdout)}")
+        fetch(command, seconds=RESOLVE_SECONDS, missing="Kafka's jars could not be fetched")
+    except UnavailableError as error:
+        raise NoJvmBrokerError(str(error)) from None
 
 
 def _write_bootstrap(java: str, folder: Path) -> None:
@@ -150,7 +134,7 @@ def _write_bootstrap(java: str, folder: Path) -> None:
         check=False,
     )
     if answer.returncode != 0 or not (data / BOOTSTRAP).is_file():
-        raise NoJvmBrokerError(f"Kafka's storage tool failed:\n{_tail(answer.stdout + answer.stderr)}")
+        raise NoJvmBrokerError(f"Kafka's storage tool failed:\n{tail(answer.stdout + answer.stderr)}")
     (data / BOOTSTRAP).rename(folder / BOOTSTRAP)
     shutil.rmtree(data)
     config.unlink()
@@ -173,7 +157,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-OUTPUT_TAIL_LINES:])

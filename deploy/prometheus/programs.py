@@ -5,23 +5,16 @@ and checks its signature as ever.
 """
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.broker.jars import cache_folder
-from worker.errors import HeadraceError
+from deploy.fetching import UnavailableError, cache_folder, fetch
 
 PACKAGE: Final = "prometheus"
 APT_SECONDS: Final = 300.0  # package lists and 20 MB over a slow line
-_TAIL_LINES: Final = 5
-
-
-class PrometheusUnavailableError(HeadraceError):
-    """Prometheus is not on the path, and Debian's package of it is not to be had; install Prometheus."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +29,7 @@ def obtain() -> Programs:
     """Find the programs, or fetch them. Two processes may ask at once; what the cache holds is always whole.
 
     Raises:
-        PrometheusUnavailableError: they are nowhere; the message says what is missing.
+        UnavailableError: they are nowhere; the message says what is missing.
     """
     promtool, prometheus = shutil.which("promtool"), shutil.which("prometheus")
     if promtool and prometheus:
@@ -50,7 +43,7 @@ def obtain() -> Programs:
 def _fetch(folder: Path) -> None:
     for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
-            raise PrometheusUnavailableError(
+            raise UnavailableError(
                 f"no promtool and prometheus on the path, and no {program} to fetch Debian's package with: "
                 "install Prometheus"
             )
@@ -63,7 +56,7 @@ def _fetch(folder: Path) -> None:
         _run(["dpkg-deb", "-x", str(next(place.glob("*.deb"))), str(unpacked)], place)
         for program in ("promtool", "prometheus"):
             if not (unpacked / "usr/bin" / program).is_file():
-                raise PrometheusUnavailableError(f"Debian's package {PACKAGE} holds no {program}: install Prometheus")
+                raise UnavailableError(f"Debian's package {PACKAGE} holds no {program}: install Prometheus")
         try:
             unpacked.rename(folder)
         except OSError:
@@ -79,28 +72,11 @@ def _download(place: Path) -> None:
     own_lists = [*own_cache, "-o", f"Dir::State::lists={place}/lists"]
     try:
         _run(["apt-get", "-qq", *own_cache, "download", PACKAGE], place)
-    except PrometheusUnavailableError:
+    except UnavailableError:
         _run(["apt-get", "-qq", *own_lists, "update"], place)
         _run(["apt-get", "-qq", *own_lists, "download", PACKAGE], place)
 
 
 def _run(command: list[str], place: Path) -> None:
-    try:
-        answer = subprocess.run(
-            command,
-            cwd=place,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=APT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise PrometheusUnavailableError(f"{command[0]} did not end within {APT_SECONDS:.0f} s") from None
-    if answer.returncode != 0:
-        tail = "\n".join(answer.stdout.strip().splitlines()[-_TAIL_LINES:])
-        raise PrometheusUnavailableError(
-            f"no promtool and prometheus on the path, and Debian's package cannot be had, so install Prometheus: "
-            f"{command[0]} says\n{tail}"
-        )
+    missing = "no promtool and prometheus on the path, and Debian's package cannot be had, so install Prometheus"
+    fetch(command, seconds=APT_SECONDS, missing=missing, folder=place)

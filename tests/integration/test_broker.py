@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.broker import Broker, broker, jars, ready
 from deploy.broker.jars import Distribution, NoJvmBrokerError
 from deploy.broker.ports import free_ports
+from deploy.fetching import CHECKOUT
 from worker.errors import BrokerUnreachableError
 
 SECONDS = 30
@@ -151,7 +152,7 @@ def foreground_broker(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `python -m deploy.broker` with its temporary files in `folder`; gives it when it answers."""
     environment = os.environ | {"TMPDIR": str(folder)}
     with subprocess.Popen(
-        [sys.executable, "-m", "deploy.broker"], cwd=jars.CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "deploy.broker"], cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None

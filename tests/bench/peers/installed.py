@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.broker.jars import cache_folder
+from deploy.fetching import cache_folder
 
 REQUIREMENTS = Path("tests/bench/peers.txt")
 TORCH = "torch==2.15.0"  # not among the requirements: with what it brings along it takes gigabytes
