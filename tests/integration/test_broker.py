@@ -19,6 +19,7 @@ from deploy.broker import Broker, broker, jars, ready
 from deploy.broker.jars import Distribution, NoJvmBrokerError
 from deploy.broker.ports import free_ports
 from deploy.fetching import CHECKOUT
+from tests.support.topics import create_topic
 from worker.errors import BrokerUnreachableError
 
 SECONDS = 30
@@ -35,9 +36,9 @@ def jvm(monkeypatch: pytest.MonkeyPatch) -> Distribution:
         pytest.skip(f"the JVM broker cannot be used here, so another is: {error}")
 
 
-def create_topic(kafka: Broker, name: str, *, replicas: int = 1) -> None:
+def make(kafka: Broker, name: str, *, replicas: int = 1) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=replicas)])[name].result(SECONDS)
+    create_topic(admin, NewTopic(name, num_partitions=1, replication_factor=replicas))
 
 
 def send(producer: Producer, topic: str, *values: bytes) -> None:
@@ -88,7 +89,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def test_one_node_takes_records_and_transactions(kafka: Broker, unique: str) -> None:
-    create_topic(kafka, unique)
+    make(kafka, unique)
 
     send(Producer({"bootstrap.servers": kafka.bootstrap_servers}), unique, b"plain")
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": unique})
@@ -119,7 +120,7 @@ def test_two_of_three_nodes_still_take_records_from_all_in_sync_replicas(unique:
     with broker(nodes=3) as kafka:
         # Given a partition with a replica on each of three nodes
         assert kafka.nodes == (1, 2, 3)
-        create_topic(kafka, unique, replicas=3)
+        make(kafka, unique, replicas=3)
         producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all"})
         send(producer, unique, b"before")
         lost = leader_of(kafka, unique)
@@ -234,7 +235,7 @@ def test_the_brokers_of_the_environment_are_used_and_not_stopped(
             found.stop_node(found.nodes[0])
 
     assert "KAFKA_BOOTSTRAP_SERVERS" in capfd.readouterr().err
-    create_topic(kafka, unique)  # it still answers
+    make(kafka, unique)  # it still answers
 
 
 def test_an_environment_without_a_broker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

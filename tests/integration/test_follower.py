@@ -17,6 +17,7 @@ from confluent_kafka.admin import NewTopic
 from tests.support.lineage import Writer, events, learning_of
 from tests.support.patience import SECONDS, await_
 from tests.support.publisher import Damage, Publisher, at, flipped, lost, of_format
+from tests.support.topics import create_topic
 from worker.config import Kafka
 from worker.errors import IncompatibleDataError, RejectedEventError
 from worker.events.decode import Decoder
@@ -362,7 +363,7 @@ def test_events_are_scored_by_the_shard_that_their_producer_sends_them_to(kafka,
     )
     users = [f"user {number} ü" for number in range(60)] + [str(number) for number in range(20)]
     with Publisher(kafka, unique, partitions=4) as publisher:
-        publisher.admin.create_topics([NewTopic(f"{unique}.events", 4, 1)])[f"{unique}.events"].result(SECONDS)
+        create_topic(publisher.admin, NewTopic(f"{unique}.events", 4, 1))
         sent: dict[str, int] = {}
         producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "partitioner": of_client})
         for user in users:

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.broker import Broker
+from tests.support.topics import create_topic
 from worker.config import Config
 from worker.errors import BrokerUnreachableError, ConfigurationError, HeadraceError
 from worker.load import BadRowError, EventMapping, LabelRule, load
@@ -41,7 +42,7 @@ def config(kafka: Broker, topic: str, **kafka_settings: Any) -> Config:
 
 def make(kafka: Broker, topic: str, **settings: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    admin.create_topics([NewTopic(topic, num_partitions=PARTITIONS, config=settings)])[topic].result(30)
+    create_topic(admin, NewTopic(topic, num_partitions=PARTITIONS, config=settings))
 
 
 def receive(kafka: Broker, topic: str) -> list[Received]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from tests.support.topics import create_topic
 from worker.config import Snapshots
 from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.settings import load
@@ -47,7 +48,7 @@ def make(admin: AdminClient, name: str, partitions: int, **settings: str) -> Non
         replication_factor=1,
         config={k.replace("_", "."): v for k, v in settings.items()},
     )
-    admin.create_topics([new])[name].result()
+    create_topic(admin, new)
 
 
 def failures(admin, config):
@@ -88,8 +89,7 @@ def test_what_is_made_is_what_is_required(admin, config):
     ],
 )
 def test_a_model_topic_that_would_lose_models_is_refused_and_mended(admin, config, settings):
-    provision_events = NewTopic(config.events.topic, num_partitions=2, replication_factor=1)
-    admin.create_topics([provision_events])[config.events.topic].result()
+    make(admin, config.events.topic, 2)
     make(admin, config.model.topic, 2, **settings)
     provision.create(admin, config)
     with pytest.raises(IncompatibleDataError, match="headrace topics create --mend") as caught:

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from deploy.broker import Broker
 from tests.support.lineage import NOW, Writer
 from tests.support.patience import await_
+from tests.support.topics import create_topic
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Record
 
@@ -59,8 +60,7 @@ class Publisher:
         self.topic = topic
         self.admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
         if not exists:
-            new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
-            self.admin.create_topics([new])[topic].result(_SECONDS)
+            create_topic(self.admin, NewTopic(topic, partitions, 1, config={"retention.ms": "-1"}))
         self._producer = Producer(
             {"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic, "log_level": 0}
         )
