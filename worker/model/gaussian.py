@@ -159,15 +159,14 @@ class Gaussian:
         self.table.parameters[rows[stale]] = shared.values(keys[stale])
         self.table.as_of[rows[stale]] = shared.tick
 
-    def boundary(self, touched: Rows | None = None) -> tuple[Rows, Contribution | None]:
+    def boundary(self, moved: tuple[Rows, Rows] | None = None) -> tuple[Rows, Contribution | None]:
         """Tell what was learned since the table was last settled: local rows, and what was added to shared ones."""
-        touched = self.table.touched() if touched is None else touched
+        local, of_all = self.table.moved(apart=self.shared is not None) if moved is None else moved
         if self.shared is None:
-            return touched, None
-        of_all = (touched.keys & SHARED) != 0
+            return local, None
         upper, halvings = self._upper(), self.shared.own.halvings
         contribution = self.shared.contribute(
-            touched[of_all], self.pair_means[upper], self.pair_precisions[upper],
+            of_all, self.pair_means[upper], self.pair_precisions[upper],
             now=self.clock.tick, counts=self.clock.learned_tick,
         )  # fmt: skip
         if self.shared.bounded:
@@ -176,9 +175,8 @@ class Gaussian:
             # Among those of the contribution are rows that were loosened and not touched.
             keys = contribution.keys if self.shared.own.halvings == halvings else keys[(keys & SHARED) != 0]
             self.table.remove(keys[~self.shared.holds(keys)])
-            touched = self.table.touched()  # rows may have moved, see `Table.drop`
-            of_all = (touched.keys & SHARED) != 0
-        return touched[~of_all], contribution
+            local, _ = self.table.moved(apart=True)  # rows may have moved, see `Table.drop`
+        return local, contribution
 
     def take_over(self, contribution: Contribution) -> tuple[Rows, Contribution]:
         """Begin with rows that were put into the table, and with what others have added to shared ones."""

@@ -66,13 +66,13 @@ class Learner(Protocol):
         """Copy the parameters of each key as they count now, [len(keys), columns]."""
         ...
 
-    def boundary(self, touched: Rows | None = None) -> tuple[Rows, Contribution | None]:
+    def boundary(self, moved: tuple[Rows, Rows] | None = None) -> tuple[Rows, Contribution | None]:
         """Tell what was learned since the table was last settled: local rows, and what was added to shared ones.
 
         None where shards are not merged: then every row is local.
 
         Args:
-            touched: what `table.touched()` gives, where it is known already.
+            moved: what `table.moved()` gives, where it is known already.
         """
         ...
 

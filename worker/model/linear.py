@@ -102,9 +102,9 @@ class Linear(ABC):
         """Copy the parameters of each key, [len(keys), columns]."""
         return self.table.gather(keys)
 
-    def boundary(self, touched: Rows | None = None) -> tuple[Rows, Contribution | None]:
+    def boundary(self, moved: tuple[Rows, Rows] | None = None) -> tuple[Rows, Contribution | None]:
         """Tell what was learned since the table was last settled: rows; nothing is shared."""
-        return self.table.touched() if touched is None else touched, None
+        return self.table.touched() if moved is None else moved[0], None
 
     def take_over(self, contribution: Contribution) -> tuple[Rows, Contribution]:
         """Refuse: there is nothing that shards could add up.

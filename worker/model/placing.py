@@ -48,6 +48,14 @@ def _tick(row, as_of):
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _expect_row(row, seen_at, parameters_at, row_bytes):
+    """Ask for the event time and the parameters of a row; what ends in `_at` is the address of an array."""
+    prefetch(seen_at + row * 8)
+    prefetch(parameters_at + row * row_bytes)
+    prefetch(parameters_at + (row + 1) * row_bytes - 4)
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _look_ahead(number, end, wanted, slots, slots_at, keys_at, flags_at, seen_at, parameters_at, row_bytes):
     """Ask for what resolving a later entry will read, and learning after it: the slot, a bit later the row.
 
@@ -60,9 +68,7 @@ def _look_ahead(number, end, wanted, slots, slots_at, keys_at, flags_at, seen_at
         if row != MISSING:
             prefetch(keys_at + row * 8)
             prefetch(flags_at + row)
-            prefetch(seen_at + row * 8)
-            prefetch(parameters_at + row * row_bytes)
-            prefetch(parameters_at + (row + 1) * row_bytes - 4)
+            _expect_row(row, seen_at, parameters_at, row_bytes)
 
 
 @njit(cache=True, nogil=True)
@@ -246,9 +252,48 @@ def places_of(wanted, places, keys, slots) -> None:
 
 
 @njit(cache=True, nogil=True)
+def copy_rows(rows, keys, seen, parameters, as_of, to_keys, to_seen, to_parameters, to_as_of) -> None:
+    """Copy rows by their numbers [n], each to the place of its number in there."""
+    keys_at, seen_at, parameters_at = keys.ctypes.data, seen.ctypes.data, parameters.ctypes.data
+    row_bytes = 4 * parameters.shape[1]
+    for i in range(len(rows)):
+        if i + _AHEAD < len(rows):
+            ahead = np.int64(rows[i + _AHEAD])
+            prefetch(keys_at + ahead * 8)
+            _expect_row(ahead, seen_at, parameters_at, row_bytes)
+        row = rows[i]
+        to_keys[i], to_seen[i] = keys[row], seen[row]
+        for k in range(parameters.shape[1]):
+            to_parameters[i, k] = parameters[row, k]
+        if len(to_as_of):
+            to_as_of[i] = as_of[row]
+
+
+@njit(cache=True, nogil=True)
+def set_rows(rows, seen, parameters, to_seen, to_parameters) -> None:
+    """Copy values [n] into the rows of these numbers [n]."""
+    seen_at, parameters_at, row_bytes = to_seen.ctypes.data, to_parameters.ctypes.data, 4 * parameters.shape[1]
+    for i in range(len(rows)):
+        if i + _AHEAD < len(rows):
+            ahead = np.int64(rows[i + _AHEAD])
+            _expect_row(ahead, seen_at, parameters_at, row_bytes)
+        row = rows[i]
+        to_seen[row] = seen[i]
+        for k in range(parameters.shape[1]):
+            to_parameters[row, k] = parameters[i, k]
+
+
+@njit(cache=True, nogil=True)
 def settle_rows(keys, words, seen, as_of, flags, touched, touched_size, digest) -> None:
     """Let the touched rows return to the digest, and count as told."""
+    keys_at, seen_at, words_at, flags_at = keys.ctypes.data, seen.ctypes.data, words.ctypes.data, flags.ctypes.data
+    row_bytes = 4 * words.shape[1]
     for i in range(touched_size):
+        if i + _AHEAD < touched_size:
+            ahead = np.int64(touched[i + _AHEAD])
+            prefetch(keys_at + ahead * 8)
+            _expect_row(ahead, seen_at, words_at, row_bytes)
+            prefetch(flags_at + ahead)
         row = touched[i]
         digest[0] += _hash(keys[row], seen[row], _tick(row, as_of), words[row])
         flags[row] = (flags[row] & ~DIRTY) | TOLD

@@ -20,9 +20,11 @@ from worker.model.placing import (
     NO_ROOM,
     ROUTED,
     TOLD,
+    copy_rows,
     drop_rows,
     gather_rows,
     places_of,
+    set_rows,
     settle_rows,
     touch_rows,
 )
@@ -231,13 +233,19 @@ class Table:
         """Copy the rows touched since the last `settle`, in the order of their first touch."""
         return self._copy(self._touched[: self._touched_size])
 
+    def moved(self, *, apart: bool) -> tuple[Rows, Rows]:
+        """Copy what `touched` gives in two parts: rows of this shard, and those that all share where they differ."""
+        rows = self._touched[: self._touched_size]
+        of_all = (self.keys[rows] & SHARED) != 0 if apart else np.zeros(len(rows), np.bool_)
+        return self._copy(rows[~of_all]), self._copy(rows[of_all])
+
     def touched_rows(self) -> NDArray[np.int32]:
         """Give the numbers of the rows touched since the last `settle`, in the order of their first touch."""
         return self._touched[: self._touched_size].copy()
 
     def part(self, start: int, stop: int) -> Rows:
         """Copy the rows number start to stop."""
-        return self._copy(slice(start, min(stop, self.size)))
+        return self._copy(np.arange(start, max(start, min(stop, self.size)), dtype=np.int32))
 
     def settle(self) -> int:
         """Close the interval since the last call: no row counts as touched any more. Gives the digest of the table."""
@@ -257,8 +265,7 @@ class Table:
         if routes is not None and not len(self._routes) and (routes == NOWHERE).all():
             routes = None
         places = self.touch(rows.keys, routes)
-        self.parameters[places] = rows.parameters
-        self.seen[places] = rows.seen
+        set_rows(places, rows.seen, rows.parameters, self.seen, self.parameters)
         if rows.as_of is not None and not len(self.as_of) and (rows.as_of != NEVER).any():
             self.as_of = np.full(len(self.keys), NEVER)
         if len(self.as_of):
@@ -295,16 +302,15 @@ class Table:
         places = self.find(keys)
         return np.where(places >= 0, self.marks[places], 0)
 
-    def _copy(self, rows: NDArray[np.int32] | slice) -> Rows:
-        held = slice(0, self.size)
+    def _copy(self, rows: NDArray[np.int32]) -> Rows:
+        keys, seen = np.empty(len(rows), np.uint64), np.empty(len(rows), np.int64)
+        parameters = np.empty((len(rows), self.parameters.shape[1]), np.float32)
+        as_of = np.empty(len(rows) if len(self.as_of) else 0, np.int64)
+        copy_rows(rows, self.keys, self.seen, self.parameters, self.as_of, keys, seen, parameters, as_of)
         return Rows(
-            keys=self.keys[held][rows].copy(),
-            seen=self.seen[held][rows].copy(),
-            parameters=self.parameters[held][rows].copy(),
-            as_of=self.as_of[held][rows].copy() if len(self.as_of) else None,
-            routes=self._routes_of(rows),
-            columns=self.prior.columns,
-        )
+            keys=keys, seen=seen, parameters=parameters, as_of=as_of if len(self.as_of) else None,
+            routes=self._routes_of(rows), columns=self.prior.columns,
+        )  # fmt: skip
 
     def _grow(self, needed: int) -> None:
         # Doubling keeps the cost per row constant; a quarter is enough once a doubling would be felt in memory.

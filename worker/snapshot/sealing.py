@@ -133,15 +133,15 @@ class Sealed:
         self._state, self._writing = state, writing
         self._row_bytes = row_bytes(writing.learning.model.factors, fades=state.model.clock.runs)
         self.version = state.version + 1
-        touched = state.model.table.touched()
-        if not (np.isfinite(touched.parameters).all() and np.isfinite(state.model.pair_means).all()):
+        moved = state.model.table.moved(apart=state.model.shared is not None)
+        if not all(np.isfinite(it).all() for it in (*(rows.parameters for rows in moved), state.model.pair_means)):
             raise CorruptSnapshotError(
                 f"shard {state.shard} holds parameters that are not finite: nothing was published"
             )
         self._sweep: Sweep | None = state.sweep
         self._begin_base()
         self._local, self._contribution = (
-            state.model.boundary(touched) if carried is None else state.model.take_over(carried)
+            state.model.boundary(moved) if carried is None else state.model.take_over(carried)
         )
         self._fold(self._contribution, foldings)
         self._base_rows, self._base_entries, self._base_words = self._take_base_part()
