@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from worker.model.admission import Admission, Sieve
 from worker.model.batch import Batch, Entries
-from worker.model.ledger import Ledger
+from worker.model.ledger import ONE_OF, Ledger
 from worker.model.table import Table, Wanted
 
-_SHARE = 16  # of the rows, one goes when there is no room
 _PORTION_ENTRIES = 4_096  # of events that are resolved, then learned: their rows still lie in the cache by then
 _INDEX_BYTES = 16 / 3  # of a row's share of the index
 _TOUCHED_BYTES = 1  # of four that a row takes while it is touched and not committed: a quarter of all rows is
@@ -140,7 +139,7 @@ class Room:
         if self._ledgers is not None:
             own, merged = self._ledgers()
             # A shared row that was met since the last commit will stand in both ledgers after the next one.
-            of_shared = own.entry_bytes + merged.entry_bytes
+            of_shared = own.entry_bytes + merged.entry_bytes + own.going_bytes
             used += table.shared_rows * of_shared + self._foreign * merged.entry_bytes
         return wanted._replace(
             bytes=max(0, self._bounds.bytes - used), local_bytes=local, shared_bytes=local + of_shared
@@ -157,7 +156,7 @@ class Room:
         information = np.nan_to_num(self._information(), copy=False)  # a precision may leave single precision
         here = table.find(keys)
         information[here[here >= 0]] = np.inf
-        n = min(max(1, len(table) // _SHARE), _finite(information))
+        n = min(max(1, len(table) // ONE_OF), _finite(information))
         if n == 0:
             return False
         rows = least(information, table.keys, n)

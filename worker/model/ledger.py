@@ -27,6 +27,10 @@ from worker.model.prefetch import prefetch
 UNIT = 2.0**-32  # of an amount
 SPARE_BITS = 12  # of an amount that fades: so many half-lives a shard may lag behind the others
 GONE = 63  # halvings that leave nothing
+ONE_OF = 16  # rows of a bounded model goes when there is no room
+# What was added to rows that go is held until the next commit, and copied for the contribution that takes it back; so
+# the C library holds as much for the next time.
+_COPIES = 4
 _INDEX_BYTES = 6  # of a row's share of the index, while a ledger grows by quarters
 _AHEAD = 8  # rows for which memory is asked for before they are added to
 # Odd, so that a change of one amount always changes the sum; as many as a row may have at most.
@@ -98,6 +102,11 @@ class Ledger:
     def entry_bytes(self) -> int:
         """Bytes of a row, its share of the index included."""
         return 8 + 8 + 8 * self.amounts.shape[1] + _INDEX_BYTES
+
+    @property
+    def going_bytes(self) -> int:
+        """Bytes that are set aside for each row, so that rows can go."""
+        return self.entry_bytes * _COPIES // ONE_OF if self.bounded else 0
 
     @property
     def index(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:

@@ -68,8 +68,8 @@ class Shared:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return self.merged.nbytes + self.own.nbytes
+        """Bytes held, and set aside for what was added to rows that go."""
+        return self.merged.nbytes + self.own.nbytes + len(self.own) * self.own.going_bytes
 
     @property
     def tick(self) -> int:
