@@ -3,6 +3,7 @@
 - `overhead`: one worker that commits every second, against one that never does until it is stopped, on the same topic
   in alternating rounds. Both rates are taken from the worker's own log of what it has learned (`log.level = "debug"`),
   from its first batch to its last: the one commit of the worker that never commits lies after that.
+- `detection_overhead`: what the detectors of drift cost of it: against a worker that commits too and detects nothing.
 - `learning_stopped`: the share of that time in which a commit kept the worker from learning.
 - `delta_to_full`: bytes of the version after one second of traffic on a shard of a million rows, over those of a
   full copy; 100,000 events drawn by Zipf's law (users with exponent 0.8, items with 1.0): a quarter of a busy worker's.
@@ -29,6 +30,7 @@ from worker.stream import client, provision
 
 INCLUDES = {
     "overhead": "1 - rate with exactly-once commits every second / rate without any: median of the rounds' ratios",
+    "detection_overhead": "1 - rate with detectors of drift, as they are unless set otherwise / without; as above",
     "learning_stopped": "share of the time of learning in which a commit kept the worker from it; see `stopped_by`",
     "delta_to_full": "bytes of the version after one second (100,000 events, Zipf) on a shard of a million rows / of a "
     "full copy, before compression",
@@ -40,6 +42,7 @@ _ROWS = 1_000_000
 _SECONDS_OF_TRAFFIC = (10_000, 100_000, 400_000)  # events
 _NEVER = "commit = { interval_seconds = 86400, max_events = 1000000000 }"
 _EVERY_SECOND = "commit = { interval_seconds = 1, max_events = 1000000000 }"
+_UNWATCHED = "quality = { false_alarm_every = 0 }"
 _STOPPED = ("headrace_commit_stopped_seconds", "headrace_commit_seconds")  # the first one that there is
 _CHUNK = 10_000
 _PATIENCE_SECONDS = 300.0
@@ -55,22 +58,27 @@ def measure(size: Size) -> dict[str, Any]:
         rig.create(sent)
         simulate(sent, Planted(events=events))
 
-        def learn(commits: str) -> float:
-            config = rig.configure(
-                kafka, sent.events.topic, "learned", more=f'log = {{ level = "debug", format = "json" }}\n{commits}'
-            )
+        def learn(commits: str, more: str = "") -> float:
+            logs = 'log = { level = "debug", format = "json" }'
+            config = rig.configure(kafka, sent.events.topic, "learned", more=f"{logs}\n{commits}\n{more}")
             rate, seconds, metrics = _learn(config, events)
-            if commits == _EVERY_SECOND:
+            if commits == _EVERY_SECOND and not more:
                 name = next(name for name in _STOPPED if f"{name}_sum" in metrics)
                 by.add(name)
                 stopped.append(metrics[f"{name}_sum"] / seconds)
             return rate
 
-        found = rounds({"every_second": lambda: learn(_EVERY_SECOND), "never": lambda: learn(_NEVER)}, size.rounds)
+        candidates = {
+            "every_second": lambda: learn(_EVERY_SECOND),
+            "never": lambda: learn(_NEVER),
+            "undetected": lambda: learn(_EVERY_SECOND, _UNWATCHED),
+        }
+        found = rounds(candidates, size.rounds)
         rig.drop(sent, events=True)
     sizes = _sizes(size)
     return medians(found) | {
         "overhead": 1 - ratio(found, "every_second", "never"),
+        "detection_overhead": 1 - ratio(found, "every_second", "undetected"),
         "learning_stopped": median(stopped),
         "stopped_by": " ".join(sorted(by)),
         "delta_to_full": sizes["100000"],

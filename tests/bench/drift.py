@@ -46,12 +46,12 @@ INCLUDES = {
 }
 EVERY = 1_000_000  # events between two false alarms
 _STREAMS, _EVENTS, _TUNED_ON = 20, 5_000_000, 2
-_DRIFTS, _DRIFT, _HORIZON = 5, 800_000, 200_000
+_DRIFTS, _DRIFT, _HORIZON = 8, 800_000, 200_000
 _WARM = 40_000
 _SHUFFLES = 5
 _GRID = {
     "adwin": (2e-3, 1e-4, 1e-6, 1e-9),
-    "page_hinkley": (50.0, 75.0, 100.0, 150.0),
+    "page_hinkley": (100.0, 150.0, 225.0, 350.0, 500.0),
 }
 _FOLDER = Path("build/bench/drift")
 _SCRIPT = Path(__file__).parent / "peers" / "with_river_drift.py"
