@@ -194,10 +194,11 @@ class Shared:
     def rows(self, keys: NDArray[np.uint64]) -> Rows:
         """Make rows from the ledger: their prior, and all that was added. Keys of pairs are left out."""
         keys = keys[~self.are_pairs(keys)]
+        of_all, of_own = self.merged.rows_of(keys), self.own.rows_of(keys)
         as_of = np.full(len(keys), self.tick) if self.spare_bits else None
         # When anybody last added to a row depends, where rows are dropped, on the order in which shards are added up.
-        seen = (self.own if self.bounded else self.merged).times(keys)
-        return Rows(keys=keys, seen=seen, parameters=self.values(keys), as_of=as_of)
+        seen = self.own.times(of_own) if self.bounded else self.merged.times(of_all)
+        return Rows(keys=keys, seen=seen, parameters=self._made(keys, of_all, of_own), as_of=as_of)
 
     def pairs(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Make the pairs' weights [pairs] and their precisions [pairs] from the ledgers."""
@@ -210,10 +211,15 @@ class Shared:
 
     def values(self, keys: NDArray[np.uint64]) -> NDArray[np.float32]:
         """Make parameters [n, 3 + K] from the ledgers."""
+        return self._made(keys, self.merged.rows_of(keys), self.own.rows_of(keys))
+
+    def _made(
+        self, keys: NDArray[np.uint64], of_all: NDArray[np.int32], of_own: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
         merged, own, prior = self.merged, self.own, self.prior
         parameters = np.empty((len(keys), merged.amounts.shape[1]), np.float32)
         _fill(
-            keys, merged.rows_of(keys), merged.amounts, own.rows_of(keys), own.amounts, self._late,
+            keys, of_all, merged.amounts, of_own, own.amounts, self._late,
             UNIT / growth(self.tick), parameters,
             np.uint64(prior.seed), prior.init_deviation, prior.weight_precision, prior.factor_precision,
         )  # fmt: skip
