@@ -1,8 +1,11 @@
 """The `headrace` command: its subcommands, and how every error becomes a message and an exit code."""
 
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Final, NoReturn
 
 import click
@@ -68,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     An error that we did not foresee keeps its traceback: it is for us to read.
     """
+    if os.getpid() == 1:  # of a container: the kernel drops what asks it to end, until something listens
+        signal.signal(signal.SIGTERM, _end)
     try:
         code = headrace.main(args=arguments, prog_name="headrace", standalone_mode=False)
     except click.ClickException as error:
@@ -79,3 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

@@ -1,13 +1,18 @@
 """How a worker ends: asked, insisted, or stalled."""
 
+import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from deploy.broker import Broker, broker
 from tests.support.crew import Crew, Worker
 from tests.support.feed import Feed
-from tests.support.patience import await_
+from tests.support.patience import SECONDS, await_
 from tests.support.stage import set_stage
 from tests.support.verdict import last_manifests, require_exactly_once
 from worker.errors import StalledError
@@ -74,3 +79,29 @@ def test_a_worker_that_cannot_end_in_time_ends_all_the_same(unique: str, tmp_pat
 
 def _learned(worker: Worker) -> int:
     return sum(int(count) for count in re.findall(r"learn: shard \d+: (\d+) records", worker.log))
+
+
+def test_the_first_process_of_a_container_can_be_ended_before_it_has_begun(tmp_path: Path) -> None:
+    apart = ["unshare", "--pid", "--fork"]
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no process may be the first one of a namespace here")
+    # Given a worker that is the first process, and waits for a broker
+    file = tmp_path / "headrace.toml"
+    file.write_text('[kafka]\nbootstrap_servers = "127.0.0.1:1"\n[features.user]\n')
+    worker = [*apart, sys.executable, "-m", "worker", "run", "--config", file]
+    with subprocess.Popen(worker, stderr=subprocess.DEVNULL) as process:
+        (first,) = await_("the process", lambda: _children(process.pid))
+        await_("somebody to listen", lambda: _listens(first, signal.SIGTERM))
+        # When it is asked to end
+        os.kill(first, signal.SIGTERM)
+        # Then it does
+        assert process.wait(SECONDS) == 128 + signal.SIGTERM
+
+
+def _children(pid: int) -> list[int]:
+    return [int(it) for it in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _listens(pid: int, number: int) -> bool:
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
