@@ -14,7 +14,7 @@ from tests.bench.size import Size, medians, ratio, rounds
 from worker.config import Config
 from worker.simulate import Planted, simulate
 
-EVENTS = 8_000_000  # a dozen commits of a worker, so that its start and its end do not count
+EVENTS = 6_000_000  # eight commits of a worker or more, so that its start and its end do not count
 _JSON = "JSON of 180 bytes, 5 fields, K = 16, merging, a commit every second; "
 INCLUDES = {
     "consume_only_eps": "a bare `consume()` loop with a worker's settings, on the same topic",

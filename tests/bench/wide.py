@@ -34,6 +34,7 @@ _BATCH = 10_000
 _START = 1_735_689_600_000
 _HELD = 250_000  # of the events, what is learned from memory
 _AUTO = 'pairs = "auto"'
+_ALONE = ("auto_local", "auto_packed")  # left out where all parts are measured in half an hour
 
 
 def features() -> dict[str, Feature]:
@@ -106,6 +107,7 @@ def measure(kafka: Broker, size: Size) -> dict[str, Any]:
             ("auto_packed", packed, _AUTO),
             ("auto_packed_local", packed, f"{_AUTO}\nmerge = false"),
         )
+        if not size.whole or name not in _ALONE
     }
     found = rounds(workers, size.rounds)
     for name, rate in medians(found, "").items():
