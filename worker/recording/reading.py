@@ -7,10 +7,12 @@ from typing import Final
 
 from pyarrow import fs
 
-from worker.errors import ConfigurationError, DamagedRecordingError
+from worker.errors import ConfigurationError
 from worker.recording import layout
 from worker.recording.checks import check_order, choose_partitions, choose_topic
 from worker.recording.interleaving import interleave
+from worker.recording.kcat import STDIN, read_kcat
+from worker.recording.lines import LinesSegment
 from worker.recording.parquet import ParquetSegment
 from worker.recording.places import Place, place, told
 from worker.recording.records import Records
@@ -21,7 +23,7 @@ _FOOTERS: Final = 8  # read at once: on an object store it is all waiting
 
 
 class Recording:
-    """A recorded topic: what `headrace record` wrote, or the S3 sink of Kafka Connect.
+    """A recorded topic: what `headrace record` or the S3 sink of Kafka Connect wrote, or `kcat -J` printed.
 
     To iterate over it gives all of its records, in the one order that their timestamps, partitions and offsets decide.
 
@@ -46,7 +48,8 @@ class Recording:
         """Look at all files, and refuse what is wrong with them; no record is read yet.
 
         Args:
-            location: a folder, a file, or an address (s3://…, gs://…, any that Arrow or fsspec knows).
+            location: a folder, a file, or an address (s3://…, gs://…, any that Arrow or fsspec knows); "-" reads what
+                `kcat -J` prints from standard input.
             topic: which one, where there are several.
             begin: of each partition, all from its first record on with such a timestamp, or a later one; milliseconds
                 since 1970.
@@ -152,6 +155,8 @@ def _first_at(segments: list[Segment], timestamp: int, otherwise: int) -> int:
 
 
 def _segments(where: Place, topic: str | None) -> list[Segment]:
+    if where.text == STDIN:
+        return read_kcat(where.files, STDIN)
     with told(f"{where.text}: cannot be looked at"):
         info = where.files.get_file_info(where.path)
     if info.type == fs.FileType.NotFound:
@@ -181,4 +186,6 @@ def _segments(where: Place, topic: str | None) -> list[Segment]:
 def _of_file(where: Place, path: str, name: layout.Name | None) -> list[Segment]:
     if path.endswith(layout.PARQUET):
         return [ParquetSegment(where.files, path, name)]
-    raise DamagedRecordingError(f"{path}: not a Parquet file")
+    if not path.endswith(layout.EXTENSIONS):
+        raise ConfigurationError(f"{path}: its extension tells no format; there are {', '.join(layout.EXTENSIONS)}")
+    return read_kcat(where.files, path) if name is None else [LinesSegment(where.files, path, name)]
