@@ -35,7 +35,7 @@ class HeldSegment(Segment):
         """Hold records, of which there is at least one."""
         self.path, self.topic, self.partition = path, records.topic, records.partition
         self.first, self.stop = int(records.offsets[0]), int(records.offsets[-1]) + 1
-        self._records = records
+        self.count, self._records = len(records), records
 
     def records(self, start: int, stop: int) -> Iterator[Records]:
         """Give the records between two offsets."""

@@ -39,7 +39,7 @@ class LinesSegment(Segment):
             last = lines[-1]
         for number, line in ((1, head), (count, last)):  # a copy that was cut short ends within a line
             self._check(number, line)
-        self.stop = self.first + count
+        self.count, self.stop = count, self.first + count
 
     def records(self, start: int, stop: int) -> Iterator[Records]:
         """Give the records between two offsets."""

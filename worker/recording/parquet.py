@@ -51,7 +51,8 @@ class ParquetSegment(Segment):
         physical = {name: number for name, number in physical.items() if name in self._columns}
         unit = schema.field("timestamp").type if "timestamp" in self._columns else None
         self._groups = list(groups(metadata, physical, unit))
-        self._place(name, cover, metadata.num_rows)
+        self.count = metadata.num_rows
+        self._place(name, cover)
         self._check_partition(metadata, physical)
 
     def records(self, start: int, stop: int) -> Iterator[Records]:
@@ -94,7 +95,7 @@ class ParquetSegment(Segment):
     def _open(self) -> Any:  # noqa: ANN401
         return pq.ParquetFile(self.path, filesystem=self._files, page_checksum_verification=True, pre_buffer=True)
 
-    def _place(self, name: Name | None, cover: Cover | None, rows: int) -> None:
+    def _place(self, name: Name | None, cover: Cover | None) -> None:
         if cover is not None:
             if name is not None and (name.topic, name.partition, name.start) != (
                 cover.topic, cover.partition, cover.first_offset,
@@ -107,7 +108,7 @@ class ParquetSegment(Segment):
             self.first, self.stop, self.known = cover.first_offset, cover.next_offset, True
         elif name is not None:
             self.topic, self.partition = name.topic, name.partition
-            self.first, self.stop = name.start, name.start + rows
+            self.first, self.stop = name.start, name.start + self.count
         else:
             raise DamagedRecordingError(
                 f"{self.path}: neither its name nor its footer says which records it holds; name it "

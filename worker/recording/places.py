@@ -1,5 +1,7 @@
 """Where recordings are: a folder of this machine, or an address that Arrow or fsspec knows a file system for."""
 
+import fcntl
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,3 +79,26 @@ def told(what: str) -> Iterator[None]:
         raise ConfigurationError(f"{what}: it is not there: {mask(str(error))}") from error
     except PermissionError as error:
         raise ConfigurationError(f"{what}: not permitted: {mask(str(error))}") from error
+
+
+@contextmanager
+def exclusive(where: Place, folder: str) -> Iterator[None]:
+    """Hold a folder, so that no second process writes there; only on this machine's own disks, and until we end.
+
+    Raises:
+        ConfigurationError: another process holds it.
+    """
+    if not isinstance(where.files, fs.LocalFileSystem):
+        yield
+        return
+    with told(f"{where.text}: cannot be written to"):
+        where.files.create_dir(folder, recursive=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"{where.text}: another process records there just now: wait, or end it") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,25 +1,17 @@
 """A recorded topic, read."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
-
-from pyarrow import fs
 
 from worker.errors import ConfigurationError
 from worker.recording import layout
 from worker.recording.checks import check_order, choose_partitions, choose_topic
+from worker.recording.finding import find
 from worker.recording.interleaving import interleave
-from worker.recording.kcat import STDIN, read_kcat
-from worker.recording.lines import LinesSegment
-from worker.recording.parquet import ParquetSegment
-from worker.recording.places import Place, place, told
+from worker.recording.places import place
 from worker.recording.records import Records
 from worker.recording.segment import Segment
 from worker.recording.times import as_text
-
-_FOOTERS: Final = 8  # read at once: on an object store it is all waiting
 
 
 class Recording:
@@ -32,6 +24,8 @@ class Recording:
         topic: the recorded topic.
         shards: how many partitions the topic has; where the files do not say, the highest number and one.
         ranges: partition -> its first offset, and the offset after its last one. Both may be of no record.
+        count: the records in the files that are read; more than are given, where `begin` or `end` cut some off.
+        files: how many there are of these partitions.
         warnings: what may be missing and cannot be known, a line each.
     """
 
@@ -63,7 +57,12 @@ class Recording:
         """
         where = place(location)
         self.location = where.text
-        segments = _segments(where, topic)
+        segments = find(where, topic)
+        if not segments:
+            raise ConfigurationError(
+                f"{self.location}: no recording is there: no file is named <topic>+<partition>+<offset> and one of "
+                f"{', '.join(layout.EXTENSIONS)}"
+            )
         self.topic = choose_topic({segment.topic for segment in segments}, topic, self.location)
         segments = [segment for segment in segments if segment.topic == self.topic]
         self.shards = max(max(segment.partition + 1, segment.partitions) for segment in segments)
@@ -72,6 +71,8 @@ class Recording:
             number: sorted((s for s in segments if s.partition == number), key=lambda s: (s.first, s.stop))
             for number in chosen
         }
+        self.files = len({segment.path for found in self._segments.values() for segment in found})
+        self.count = sum(segment.count for found in self._segments.values() for segment in found)
         self.warnings: list[str] = []
         for found in self._segments.values():
             self.warnings += check_order(found, strict=strict)
@@ -152,40 +153,3 @@ def _first_at(segments: list[Segment], timestamp: int, otherwise: int) -> int:
         if found is not None:
             return found
     return otherwise
-
-
-def _segments(where: Place, topic: str | None) -> list[Segment]:
-    if where.text == STDIN:
-        return read_kcat(where.files, STDIN)
-    with told(f"{where.text}: cannot be looked at"):
-        info = where.files.get_file_info(where.path)
-    if info.type == fs.FileType.NotFound:
-        raise ConfigurationError(f"{where.text}: there is no such file or folder")
-    if info.type == fs.FileType.File:
-        return _of_file(where, where.path, layout.parse(info.base_name))
-    with told(f"{where.text}: cannot be listed"):
-        found = where.files.get_file_info(fs.FileSelector(where.path, recursive=True))
-    named = []
-    for file in sorted(found, key=lambda file: file.path):
-        name = layout.parse(file.base_name)
-        if file.type == fs.FileType.File and name is not None and (topic is None or name.topic == topic):
-            named.append((file.path, name))
-    if not named:
-        others = {name.topic for file in found if (name := layout.parse(file.base_name)) is not None}
-        if others:
-            choose_topic(others, topic, where.text)
-        raise ConfigurationError(
-            f"{where.text}: no recording is there: no file is named <topic>+<partition>+<offset> and one of "
-            f"{', '.join(layout.EXTENSIONS)}"
-        )
-    choose_topic({name.topic for _, name in named}, topic, where.text)
-    with ThreadPoolExecutor(_FOOTERS) as pool:
-        return [segment for found in pool.map(lambda one: _of_file(where, *one), named) for segment in found]
-
-
-def _of_file(where: Place, path: str, name: layout.Name | None) -> list[Segment]:
-    if path.endswith(layout.PARQUET):
-        return [ParquetSegment(where.files, path, name)]
-    if not path.endswith(layout.EXTENSIONS):
-        raise ConfigurationError(f"{path}: its extension tells no format; there are {', '.join(layout.EXTENSIONS)}")
-    return read_kcat(where.files, path) if name is None else [LinesSegment(where.files, path, name)]

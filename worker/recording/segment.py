@@ -15,6 +15,7 @@ class Segment(ABC):
         partition: the partition.
         first: the first offset that the file covers.
         stop: the offset after the last one that it covers.
+        count: how many records it holds.
         known: whether the file itself says what it covers, so that what is missing beside it is missing for sure.
         partitions: of the topic; 0 where the file does not say.
     """
@@ -24,6 +25,7 @@ class Segment(ABC):
     partition: int
     first: int
     stop: int
+    count: int
     known: bool = False
     partitions: int = 0
 

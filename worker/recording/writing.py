@@ -143,7 +143,7 @@ class PartitionWriter:
             self._writer.add_key_value_metadata(cover.encode())
             self._writer.close()
             self._sink.close()
-            _settle(self._where.files, self._part(), final)
+            settle(self._where.files, self._part(), final)
         self.files += 1
         self.records += self._file_records
         self._writer = self._sink = None
@@ -175,7 +175,7 @@ def _lengths(column: Any) -> NDArray[np.int64]:  # noqa: ANN401 - Arrow has no t
     return found
 
 
-def _settle(files: Any, part: str, final: str) -> None:  # noqa: ANN401
+def settle(files: Any, part: str, final: str) -> None:  # noqa: ANN401 - Arrow has no types
     """Give a whole file its name. On this machine, it is on the disk by then, and so is its name."""
     local = isinstance(files, fs.LocalFileSystem)
     if local:
