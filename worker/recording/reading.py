@@ -25,6 +25,7 @@ class Recording:
         shards: how many partitions the topic has; where the files do not say, the highest number and one.
         ranges: partition -> its first offset, and the offset after its last one. Both may be of no record.
         count: the records in the files that are read; more than are given, where `begin` or `end` cut some off.
+        times: the earliest and the latest timestamp in these files; None where none is known.
         files: how many there are of these partitions.
         warnings: what may be missing and cannot be known, a line each.
     """
@@ -71,6 +72,8 @@ class Recording:
             number: sorted((s for s in segments if s.partition == number), key=lambda s: (s.first, s.stop))
             for number in chosen
         }
+        known = [times for found in self._segments.values() for one in found if (times := one.times()) is not None]
+        self.times = (min(low for low, _ in known), max(high for _, high in known)) if known else None
         self.files = len({segment.path for found in self._segments.values() for segment in found})
         self.count = sum(segment.count for found in self._segments.values() for segment in found)
         self.warnings: list[str] = []
@@ -140,10 +143,9 @@ class Recording:
                 *(["to " + as_text(end)] if end is not None else []),
             ]
         )
-        times = [t for found in self._segments.values() for segment in found if (t := segment.times()) is not None]
-        if not times:
+        if self.times is None:
             return f"{self.location}: its records have no timestamps to choose by ({wanted})"
-        low, high = min(low for low, _ in times), max(high for _, high in times)
+        low, high = self.times
         return f"{self.location}: has no records {wanted}; it has some from {as_text(low)} to {as_text(high)}"
 
 
