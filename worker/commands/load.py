@@ -33,7 +33,7 @@ A mapping file holds the same in TOML, and the options add to it:
   genres = "|"
 """
 
-_AS_IS = {"files", "config_path", "rate", "as_is", "as_json"}  # what goes with a recording
+_AS_IS = {"files", "config_path", "rate", "as_is", "append", "as_json"}  # what goes with a recording
 
 
 @click.command(epilog=EXAMPLES, short_help="Send recorded events from files.")
@@ -58,6 +58,7 @@ _AS_IS = {"files", "config_path", "rate", "as_is", "as_json"}  # what goes with 
     "--as-is", is_flag=True,
     help="FILE is a recording: each record keeps its partition, key, value, headers and timestamp. A folder always is.",
 )  # fmt: skip
+@click.option("--append", is_flag=True, help="Send a recording also to a topic that holds records already.")
 @click.option("--dry-run", is_flag=True, help="Print the events, a line each, instead of sending them.")
 @json_option
 @click.pass_context
@@ -77,6 +78,7 @@ def load(
     pack_events: int,
     *,
     as_is: bool,
+    append: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -86,7 +88,7 @@ def load(
     are left out. Events go out in the order of the files, keyed by events.partition_key of the configuration.
 
     A folder, or an address such as s3://bucket/folder, is a recording (see headrace record): its records are sent as
-    they are, to a topic of as many partitions.
+    they are, to an empty topic of as many partitions.
     """
     import dataclasses
     from itertools import islice
@@ -99,8 +101,10 @@ def load(
     from worker.settings import load as load_config
 
     if as_is or any("://" in file or Path(file).is_dir() for file in files):
-        _load_as_is(context, files, config_path, rate, as_json=as_json)
+        _load_as_is(context, files, config_path, rate, append=append, as_json=as_json)
         return
+    if append:
+        raise click.UsageError("--append goes with a recording: events from other files are appended anyway.")
     paths = [Path(file) for file in files]
     mapping = _mapping(mapping_path, {
         "map": _pairs("--map", renames),
@@ -128,7 +132,13 @@ def load(
 
 
 def _load_as_is(
-    context: click.Context, files: tuple[str, ...], config_path: Path | None, rate: float | None, *, as_json: bool
+    context: click.Context,
+    files: tuple[str, ...],
+    config_path: Path | None,
+    rate: float | None,
+    *,
+    append: bool,
+    as_json: bool,
 ) -> None:
     import dataclasses
 
@@ -154,7 +164,7 @@ def _load_as_is(
     for warning in recording.warnings:
         click.echo(f"warning: {warning}", err=True)
     with progress_bar(recording.count, what="records") as progress:
-        summary = load_as_is(config, recording, rate=rate, progress=progress)
+        summary = load_as_is(config, recording, append=append, rate=rate, progress=progress)
     if as_json:
         click.echo(orjson.dumps(dataclasses.asdict(summary), option=orjson.OPT_INDENT_2))
         return

@@ -15,6 +15,7 @@ def load_as_is(
     config: Config,
     recording: Recording,
     *,
+    append: bool = False,
     rate: float | None = None,
     progress: Callable[[int], None] | None = None,
     monotonic: Callable[[], float] = time.monotonic,
@@ -25,6 +26,7 @@ def load_as_is(
     Args:
         config: names the topic.
         recording: where they are.
+        append: also into a topic that holds records already.
         rate: records a second; None is as fast as it goes.
         progress: called with the number of records of each step.
         monotonic: the clock of the rate.
@@ -32,12 +34,12 @@ def load_as_is(
 
     Raises:
         IncompatibleDataError: the recording is damaged, or the topic would not take its records as they are.
-        ConfigurationError: there is no such topic.
+        ConfigurationError: there is no such topic, or it holds records.
         BrokerUnreachableError: see `Verbatim`.
     """
     start = monotonic()
     sender = Verbatim(config, config.events.topic, rate=rate, monotonic=monotonic)
-    sender.check(recording.shards, recording.times, round(now() * 1_000))
+    sender.check(recording.shards, recording.times, round(now() * 1_000), append=append)
     try:
         sender.send(recording.interleaved(_SPAN_MS), progress or (lambda _step: None))
         sender.flush()

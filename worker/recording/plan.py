@@ -13,6 +13,7 @@ import orjson
 from worker.errors import ConfigurationError, DamagedRecordingError
 from worker.recording.layout import topic_folder
 from worker.recording.places import Place, told
+from worker.recording.times import as_text
 from worker.recording.writing import Limits, settle
 
 FORMAT: Final = 1
@@ -39,7 +40,7 @@ class Asked:
         for name in ("from_offset", "to_offset", "from_timestamp", "to_timestamp"):
             value = getattr(self, name)
             if value is not None:
-                words.append(f"--{name.replace('_', '-')} {value}")
+                words.append(f"--{name.replace('_', '-')} {as_text(value) if 'time' in name else value}")
         return " ".join(words) or "no range"
 
 

@@ -12,6 +12,7 @@ from worker.recording.records import Records
 from worker.recording.times import as_text
 from worker.stream.client import administer
 from worker.stream.sending import DELIVERY_SECONDS, WAIT_SECONDS, Pace, sender_settings
+from worker.stream.span import Span
 from worker.stream.topics import Seen, describe
 
 _SLICE: Final = 1_000  # records between two looks at deliveries
@@ -47,7 +48,7 @@ class Verbatim:
             ConfigurationError: the topic does not exist, or a setting is refused.
             BrokerUnreachableError: no broker answers.
         """
-        self.topic = topic
+        self.topic, self._config = topic, config
         self.sent = self.restamped = 0
         self._pace, self._monotonic = Pace(rate, monotonic), monotonic
         self._failure: KafkaError | None = None
@@ -68,20 +69,31 @@ class Verbatim:
         """How many partitions the topic has."""
         return self._seen.partitions
 
-    def check(self, partitions: int, times: tuple[int, int] | None, now: int) -> None:
+    def check(self, partitions: int, times: tuple[int, int] | None, now: int, *, append: bool) -> None:
         """Make sure that the topic can take records as they are, before the first one is sent.
 
         Args:
             partitions: of the topic that they come from.
             times: their earliest and latest timestamp, in milliseconds since 1970; None where they have none.
             now: likewise.
+            append: records that are there already are none in the way.
 
         Raises:
             IncompatibleDataError: it would change them, refuse them, or lose them at once.
+            ConfigurationError: it holds records.
         """
         problem = judge(self._seen, partitions, times, now)
         if problem is not None:
             raise IncompatibleDataError(f"topic {self.topic} {problem}")
+        if append:
+            return
+        with Span(self._config, self.topic) as span:
+            held = [number for number, (low, end) in span.bounds(range(span.partitions)).items() if low < end]
+        if held:
+            raise ConfigurationError(
+                f"topic {self.topic} holds records already, in partition {', '.join(map(str, held))}: a recording goes "
+                "into an empty one (set events.topic, or HEADRACE_EVENTS__TOPIC), or behind them with --append"
+            )
 
     def send(self, batches: Iterable[Records], progress: Callable[[int], None]) -> None:
         """Send records.
