@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, HeadraceError
 from worker.passthrough import mask
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -72,13 +72,20 @@ def _by_fsspec(location: str, text: str) -> tuple[Any, str]:
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """Put what a file system refuses into our words: `what` could not be done, and why."""
+    """Put what a file system refuses into our words: `what` could not be done, and why.
+
+    Raises:
+        ConfigurationError: it is not there, or not permitted.
+        HeadraceError: the file system cannot.
+    """
     try:
         yield
     except FileNotFoundError as error:
         raise ConfigurationError(f"{what}: it is not there: {mask(str(error))}") from error
     except PermissionError as error:
         raise ConfigurationError(f"{what}: not permitted: {mask(str(error))}") from error
+    except OSError as error:  # a full disk, a store that does not answer
+        raise HeadraceError(f"{what}: {mask(str(error))}; what has a file's name by now is whole") from error
 
 
 @contextmanager

@@ -64,8 +64,7 @@ class PartitionWriter:
         """Take records; writes what is full.
 
         Raises:
-            ConfigurationError: the file system refuses it.
-            OSError: it cannot.
+            ConfigurationError, HeadraceError: the file system refuses it.
         """
         ends = np.cumsum(sizes(records))
         at = 0
@@ -87,6 +86,9 @@ class PartitionWriter:
         """Leave what is not whole: nothing of it stays, and the next run writes it anew."""
         if self._sink is None:
             return
+        with suppress(OSError, pa.ArrowInvalid):
+            self._writer.close()
+        self._writer.is_open = False  # where a full disk refused its footer too, it need not try again
         with suppress(OSError, pa.ArrowInvalid):
             self._sink.close()
         with suppress(OSError):
