@@ -34,7 +34,7 @@ def digests(folder: Path) -> dict[str, str]:
 @settings(max_examples=25)  # each file is on the disk for sure before it has its name, which takes its time
 @given(
     cuts=st.lists(st.integers(0, COUNT), max_size=12),
-    limits=st.builds(Limits, records=st.integers(1, 80), bytes=st.integers(1, 600)),
+    limits=st.builds(Limits, records=st.integers(7, 80), bytes=st.integers(90, 600)),
     resumed=st.integers(0, 8),
 )
 def test_files_depend_on_the_records_alone(cuts: list[int], limits: Limits, resumed: int) -> None:
