@@ -45,6 +45,10 @@ class ParquetSegment(Segment):
             raise DamagedRecordingError(f"{path}: {error}") from None
         if cover is not None:
             check_ours(path, schema)
+            if cover.records != metadata.num_rows:
+                raise DamagedRecordingError(
+                    f"{path}: holds {metadata.num_rows} records, and {cover.records} were written"
+                )
         self._plain = cover is not None or is_plain(path, schema)
         # What an event itself calls its offset is none of a record's.
         self._columns = frozenset(schema.names) if self._plain else frozenset()
@@ -58,19 +62,20 @@ class ParquetSegment(Segment):
     def records(self, start: int, stop: int) -> Iterator[Records]:
         """Give the records between two offsets."""
         chosen = [i for i, group in enumerate(self._groups) if self._overlaps(group, start, stop)]
-        if not chosen:
-            return
-        row = self._groups[chosen[0]].begin
-        last = -1
+        row = self._groups[chosen[0]].begin if chosen else 0
+        last, read = -1, 0
         with _reading(self.path), self._open() as file:
             columns = [name for name in SCHEMA.names[2:] if name in self._columns] if self._plain else None
             for batch in file.iter_batches(BATCH_RECORDS, row_groups=chosen, columns=columns):
                 found = self._records(batch, row)
                 row += batch.num_rows
+                read += batch.num_rows
                 last = self._check_offsets(found.offsets, last)
                 wanted = found.between(start, stop)
                 if len(wanted):
                     yield wanted
+        if start <= self.first and stop >= self.stop and read != self.count:
+            raise DamagedRecordingError(f"{self.path}: {self.count} records were written, and {read} are to be found")
 
     def first_at(self, timestamp: int) -> int | None:
         """Find the first record of a time, or later; of most row groups, the footer says that it is not there."""
@@ -93,7 +98,7 @@ class ParquetSegment(Segment):
         return (min(low for low, _ in known), max(high for _, high in known)) if known else None
 
     def _open(self) -> Any:  # noqa: ANN401
-        return pq.ParquetFile(self.path, filesystem=self._files, page_checksum_verification=True, pre_buffer=True)
+        return pq.ParquetFile(self.path, filesystem=self._files, page_checksum_verification=True)
 
     def _place(self, name: Name | None, cover: Cover | None) -> None:
         if cover is not None:
@@ -185,7 +190,7 @@ class ParquetSegment(Segment):
 def _reading(path: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise DamagedRecordingError(f"{path}: cannot be read: {error}") from error
         reason = str(error).split(". ")[0].strip()

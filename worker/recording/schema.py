@@ -39,6 +39,7 @@ class Cover:
     partitions: int  # of the topic
     first_offset: int
     next_offset: int  # the one after the last that the file covers
+    records: int  # in the file
     format: int = FORMAT
 
     def encode(self) -> dict[bytes, bytes]:

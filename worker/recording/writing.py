@@ -139,6 +139,7 @@ class PartitionWriter:
             partitions=self._partitions,
             first_offset=self._first,
             next_offset=next_offset,
+            records=self._file_records,
         )
         final = f"{self._folder()}/{file_name(self._topic, self._partition, self._first)}"
         with told(f"{self._where.text}: cannot be written to"):
