@@ -62,20 +62,21 @@ class ParquetSegment(Segment):
     def records(self, start: int, stop: int) -> Iterator[Records]:
         """Give the records between two offsets."""
         chosen = [i for i, group in enumerate(self._groups) if self._overlaps(group, start, stop)]
-        row = self._groups[chosen[0]].begin if chosen else 0
-        last, read = -1, 0
+        if start <= self.first and stop >= self.stop and len(chosen) != len(self._groups):
+            raise DamagedRecordingError(f"{self.path}: its footer is damaged: not all of its rows would be read")
+        if not chosen:
+            return
+        row = self._groups[chosen[0]].begin
+        last = -1
         with _reading(self.path), self._open() as file:
             columns = [name for name in SCHEMA.names[2:] if name in self._columns] if self._plain else None
             for batch in file.iter_batches(BATCH_RECORDS, row_groups=chosen, columns=columns):
                 found = self._records(batch, row)
                 row += batch.num_rows
-                read += batch.num_rows
                 last = self._check_offsets(found.offsets, last)
                 wanted = found.between(start, stop)
                 if len(wanted):
                     yield wanted
-        if start <= self.first and stop >= self.stop and read != self.count:
-            raise DamagedRecordingError(f"{self.path}: {self.count} records were written, and {read} are to be found")
 
     def first_at(self, timestamp: int) -> int | None:
         """Find the first record of a time, or later; of most row groups, the footer says that it is not there."""
