@@ -77,6 +77,8 @@ class ParquetSegment(Segment):
                 wanted = found.between(start, stop)
                 if len(wanted):
                     yield wanted
+        if row != self._groups[chosen[0]].begin + sum(self._groups[i].rows for i in chosen):
+            raise DamagedRecordingError(f"{self.path}: damaged: a page has fewer rows than its row group should have")
 
     def first_at(self, timestamp: int) -> int | None:
         """Find the first record of a time, or later; of most row groups, the footer says that it is not there."""
