@@ -6,6 +6,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from worker.recording.records import NO_TIMESTAMP
+from worker.recording.schema import Cover
+
 _MILLISECONDS: Final = {"s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}  # times, over
 
 
@@ -39,6 +42,15 @@ def groups(metadata: Any, columns: Mapping[str, int], timestamp: Any) -> Iterato
             times=None if times is None else (milliseconds(times[0]), milliseconds(times[1])),
         )
         begin += group.num_rows
+
+
+def covered(cover: Cover) -> Iterator[Group]:
+    """Tell the same of a file of ours, which says it itself."""
+    begin = 0
+    for rows, first, last, low, high in cover.groups:
+        times = None if low == NO_TIMESTAMP else (low, high)
+        yield Group(begin=begin, rows=rows, offsets=(first, last), times=times)
+        begin += rows
 
 
 def bounds(group: Any, column: int | None) -> tuple[int, int] | None:  # noqa: ANN401

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from worker.errors import DamagedRecordingError
 from worker.recording.columns import binary, check_ours, is_plain, timestamps
-from worker.recording.footer import Group, bounds, groups
+from worker.recording.footer import Group, bounds, covered, groups
 from worker.recording.layout import Name
 from worker.recording.records import CREATE_TIME, HEADERS, NO_TIMESTAMP, NOT_AVAILABLE, Records, no_headers
 from worker.recording.rows import json_values
@@ -45,7 +45,7 @@ class ParquetSegment(Segment):
             raise DamagedRecordingError(f"{path}: {error}") from None
         if cover is not None:
             check_ours(path, schema)
-            if cover.records != metadata.num_rows:
+            if (cover.records, len(cover.groups)) != (metadata.num_rows, metadata.num_row_groups):
                 raise DamagedRecordingError(
                     f"{path}: holds {metadata.num_rows} records, and {cover.records} were written"
                 )
@@ -54,10 +54,11 @@ class ParquetSegment(Segment):
         self._columns = frozenset(schema.names) if self._plain else frozenset()
         physical = {name: number for name, number in physical.items() if name in self._columns}
         unit = schema.field("timestamp").type if "timestamp" in self._columns else None
-        self._groups = list(groups(metadata, physical, unit))
+        self._groups = list(groups(metadata, physical, unit) if cover is None else covered(cover))
         self.count = metadata.num_rows
         self._place(name, cover)
-        self._check_partition(metadata, physical)
+        if cover is None:
+            self._check_partition(metadata, physical)
 
     def records(self, start: int, stop: int) -> Iterator[Records]:
         """Give the records between two offsets."""

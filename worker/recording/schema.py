@@ -6,11 +6,13 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import pyarrow as pa
+import xxhash
 
 from worker.recording.records import HEADERS, NO_TIMESTAMP, Records
 
 FORMAT: Final = 1
 COVER_KEY: Final = b"headrace.recording"  # of the key-value metadata
+CHECKSUM_KEY: Final = b"headrace.recording.xxh3"
 TIMESTAMP: Final = pa.timestamp("ms", tz="UTC")
 
 SCHEMA: Final = pa.schema(
@@ -39,12 +41,20 @@ class Cover:
     partitions: int  # of the topic
     first_offset: int
     next_offset: int  # the one after the last that the file covers
-    records: int  # in the file
+    # Of each row group, so that most need not be read: records, first and last offset, lowest and highest timestamp,
+    # which are -1 where there is none. Parquet's own statistics say so too, but nothing guards them.
+    groups: tuple[tuple[int, int, int, int, int], ...]
     format: int = FORMAT
+
+    @property
+    def records(self) -> int:
+        """Count the records in the file."""
+        return sum(group[0] for group in self.groups)
 
     def encode(self) -> dict[bytes, bytes]:
         """Give the key-value metadata."""
-        return {COVER_KEY: orjson.dumps(asdict(self))}
+        text = orjson.dumps(asdict(self))
+        return {COVER_KEY: text, CHECKSUM_KEY: _checksum(text)}
 
     @classmethod
     def decode(cls, metadata: dict[bytes, bytes] | None) -> "Cover | None":
@@ -55,13 +65,20 @@ class Cover:
         text = (metadata or {}).get(COVER_KEY)
         if text is None:
             return None
+        if (metadata or {}).get(CHECKSUM_KEY) != _checksum(text):
+            raise ValueError("its footer is damaged: copy it again from where it came")
         said: dict[str, Any] = orjson.loads(text)
+        said["groups"] = tuple(map(tuple, said.get("groups", ())))
         if said.get("format") != FORMAT:
             raise ValueError(f"its format is {said.get('format')!r}, and this version of headrace knows {FORMAT}")
         try:
             return cls(**said)
         except TypeError as error:
             raise ValueError(f"its {COVER_KEY.decode()} metadata is not whole: {error}") from None
+
+
+def _checksum(text: bytes) -> bytes:
+    return xxhash.xxh3_64_hexdigest(text).encode()
 
 
 def batch_of(records: Records) -> Any:  # noqa: ANN401 - Arrow has no types

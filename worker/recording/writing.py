@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from worker.recording.layout import file_name, partition_folder
 from worker.recording.places import Place, told
-from worker.recording.records import Records
+from worker.recording.records import NO_TIMESTAMP, Records
 from worker.recording.schema import SCHEMA, Cover, batch_of
 
 GROUP_RECORDS: Final = 65_536  # of one row group: what a reader takes at once
@@ -56,6 +56,7 @@ class PartitionWriter:
         self._limits = limits
         self._first = start
         self._held: list[Records] = []
+        self._groups: list[tuple[int, int, int, int, int]] = []  # of this file; see Cover
         self._group_records = self._group_bytes = self._file_records = self._file_bytes = 0
         self._writer: Any = None
         self._sink: Any = None
@@ -112,6 +113,7 @@ class PartitionWriter:
             self._begin_file()
         if self._held:
             # One chunk: where pages end must not depend on the polls either.
+            self._groups.append(_bounds(self._held))
             table = pa.Table.from_batches([batch_of(records) for records in self._held], SCHEMA).combine_chunks()
             with told(f"{self._where.text}: cannot be written to"):
                 self._writer.write_table(table, row_group_size=len(table))
@@ -139,7 +141,7 @@ class PartitionWriter:
             partitions=self._partitions,
             first_offset=self._first,
             next_offset=next_offset,
-            records=self._file_records,
+            groups=tuple(self._groups),
         )
         final = f"{self._folder()}/{file_name(self._topic, self._partition, self._first)}"
         with told(f"{self._where.text}: cannot be written to"):
@@ -150,6 +152,7 @@ class PartitionWriter:
         self.files += 1
         self.records += self._file_records
         self._writer = self._sink = None
+        self._groups = []
         self._file_records = self._file_bytes = 0
         self._first = self.next_offset = next_offset
 
@@ -171,6 +174,13 @@ def sizes(records: Records) -> NDArray[np.int64]:
         ends = np.concatenate(([0], np.cumsum(inner)))[np.concatenate(([0], np.cumsum(counts)))]
         total = total + np.diff(ends)
     return total
+
+
+def _bounds(held: list[Records]) -> tuple[int, int, int, int, int]:
+    times = np.concatenate([records.timestamps for records in held])
+    times = times[times != NO_TIMESTAMP]
+    low, high = (int(times.min()), int(times.max())) if len(times) else (NO_TIMESTAMP, NO_TIMESTAMP)
+    return sum(map(len, held)), int(held[0].offsets[0]), int(held[-1].offsets[-1]), low, high
 
 
 def _lengths(column: Any) -> NDArray[np.int64]:  # noqa: ANN401 - Arrow has no types

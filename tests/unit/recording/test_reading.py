@@ -171,8 +171,7 @@ def test_no_byte_of_a_file_may_change_unseen(tmp_path: Path) -> None:
     write(tmp_path, make_records(0, range(500)))
     path = tmp_path / FOLDER / "clicks+0+0000000000.parquet"
     data, expected, seen = path.read_bytes(), rows(make_records(0, range(500))), 0
-    body = len(data) - 8 - int.from_bytes(data[-8:-4], "little")  # the footer has no checksum of its own
-    for at in range(4, body, 7):
+    for at in range(0, len(data), 7):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
         try:
             assert rows(*Recording(tmp_path)) == expected  # it may lie where nobody reads
