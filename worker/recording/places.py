@@ -106,6 +106,8 @@ def exclusive(where: Place, folder: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(f"{where.text}: another process records there just now: wait, or end it") from None
+        except OSError:  # a file system without locks, of a network say
+            pass
         yield
     finally:
         os.close(descriptor)
