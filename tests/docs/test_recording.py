@@ -1,6 +1,7 @@
 """What README.md tells of recordings works as it stands there: the commands, then the program."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
@@ -12,6 +13,8 @@ import pytest
 
 from deploy.broker import Broker
 from tests.support.recorded import held, make, produce
+from worker.recording.plan import NAME
+from worker.recording.schema import CHECKSUM_KEY, COVER_KEY, SCHEMA, Cover
 from worker.recording.times import to_milliseconds
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +27,19 @@ def block(language: str) -> str:
     found = re.search(rf"^```{language}\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
     assert found is not None
     return found[1]
+
+
+def test_the_page_on_the_files_has_what_the_files_have() -> None:
+    page = (ROOT / "schemas" / "recordings.md").read_text(encoding="utf-8")
+    columns, cover = re.split(r"^\| Name \|", page, flags=re.MULTILINE)
+    told = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", columns, re.MULTILINE)
+    assert told == [(field.name, str(field.type).replace("element:", "item:")) for field in SCHEMA]
+    named = {
+        name for cell in re.findall(r"^\| (`.+?) \|", cover, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert named == {field.name for field in dataclasses.fields(Cover)}
+    assert all(f"`{key.decode()}`" in page for key in (COVER_KEY, CHECKSUM_KEY))
+    assert f"/{NAME}`" in page
 
 
 def test_the_commands_and_the_program_do_what_they_say(
