@@ -38,6 +38,10 @@ class CorruptSnapshotError(IncompatibleDataError):
     """A record of the model topic is not what its writer sent."""
 
 
+class DamagedRecordingError(IncompatibleDataError):
+    """The files of a recording are damaged, incomplete, or not those of one topic: nothing was read from them."""
+
+
 class FencedError(HeadraceError):
     """Another member of the group took over: this process must not write any more."""
 

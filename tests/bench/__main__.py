@@ -14,7 +14,20 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.machine import machine
-from tests.bench import ceilings, commit, drift, freshness, memory, merge, options, peers, quality, restore, throughput
+from tests.bench import (
+    ceilings,
+    commit,
+    drift,
+    freshness,
+    memory,
+    merge,
+    options,
+    peers,
+    quality,
+    recording,
+    restore,
+    throughput,
+)
 from tests.bench.size import Size
 from worker.warm import compile_all
 
@@ -30,6 +43,7 @@ PARTS: dict[str, tuple[Callable[[Size], dict[str, Any]], dict[str, str]]] = {
     "merge": (merge.measure, merge.INCLUDES),
     "options": (options.measure, options.INCLUDES),
     "drift": (drift.measure, drift.INCLUDES),
+    "recording": (recording.measure, recording.INCLUDES),
 }
 RESULT = Path("build/bench.json")
 _SMALL = Size(rounds=1, share=0.02, whole=True)

@@ -128,7 +128,7 @@ def test_the_commands_and_the_program_do_what_they_say(
         assert score["variance"] > 0
 
         # And the program of the README prints two scores and four shards
-        program, _ = blocks("python")
+        program = next(block for block in blocks("python") if "Follower(" in block)
         program = program.replace("localhost:9092", kafka.bootstrap_servers).replace("clicks.model", f"{unique}.model")
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(compile(program, "README.md", "exec"), {})  # noqa: S102 - our own page
@@ -146,7 +146,7 @@ def test_the_commands_and_the_program_do_what_they_say(
 def test_the_producer_of_packed_events_sends_what_a_worker_reads(kafka: Broker, unique: str, tmp_path: Path) -> None:
     # Given a topic, and the program of the README
     stage = set_stage(kafka, unique, tmp_path, partitions=4, features={"user": {}, "item": {}})
-    _, program = blocks("python")
+    program = next(block for block in blocks("python") if "Producer(" in block)
     program = program.replace("localhost:9092", kafka.bootstrap_servers).replace('"clicks"', f'"{unique}"')
     # When it has run
     exec(compile(program, "README.md", "exec"), {})  # noqa: S102 - our own page

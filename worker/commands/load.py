@@ -18,6 +18,8 @@ Examples:
       --map time=timestamp --type time=s --label 'rating>=4'
   headrace load clicks-*.parquet --split genres='|' --rate 2000 --limit 100000
   headrace load ratings.csv.gz --mapping ratings.toml --sort-by time
+  headrace load tuesday                        # a folder of `headrace record`, or its address: every record as it was
+  headrace load clicks.jsonl --as-is           # what `kcat -J` printed: likewise
 
 \b
 A mapping file holds the same in TOML, and the options add to it:
@@ -31,9 +33,11 @@ A mapping file holds the same in TOML, and the options add to it:
   genres = "|"
 """
 
+_AS_IS = {"files", "config_path", "rate", "as_is", "append", "as_json"}  # what goes with a recording
+
 
 @click.command(epilog=EXAMPLES, short_help="Send recorded events from files.")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @config_option
 @click.option("--mapping", "mapping_path", type=click.Path(path_type=Path), help="A mapping file in TOML.")
 @click.option("--map", "renames", multiple=True, metavar="FIELD=COLUMN", help="The column that becomes this field.")
@@ -50,10 +54,17 @@ A mapping file holds the same in TOML, and the options add to it:
 @click.option("--sort-by", metavar="FIELD", help="Send in the order of this field: all files are read into memory.")
 @click.option("--limit", type=click.IntRange(min=1), help="The most events that are sent.")
 @pack_option
+@click.option(
+    "--as-is", is_flag=True,
+    help="FILE is a recording: each record keeps its partition, key, value, headers and timestamp. A folder always is.",
+)  # fmt: skip
+@click.option("--append", is_flag=True, help="Send a recording also to a topic that holds records already.")
 @click.option("--dry-run", is_flag=True, help="Print the events, a line each, instead of sending them.")
 @json_option
+@click.pass_context
 def load(
-    files: tuple[Path, ...],
+    context: click.Context,
+    files: tuple[str, ...],
     config_path: Path | None,
     mapping_path: Path | None,
     renames: tuple[str, ...],
@@ -65,6 +76,9 @@ def load(
     sort_by: str | None,
     limit: int | None,
     pack_events: int,
+    *,
+    as_is: bool,
+    append: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -72,6 +86,9 @@ def load(
 
     A column becomes the event's field of the same name unless --map renames it. Cells that are empty, null or NaN
     are left out. Events go out in the order of the files, keyed by events.partition_key of the configuration.
+
+    A folder, or an address such as s3://bucket/folder, is a recording (see headrace record): its records are sent as
+    they are, to an empty topic of as many partitions.
     """
     import dataclasses
     from itertools import islice
@@ -83,6 +100,12 @@ def load(
     from worker.load.job import events
     from worker.settings import load as load_config
 
+    if as_is or any("://" in file or Path(file).is_dir() for file in files):
+        _load_as_is(context, files, config_path, rate, append=append, as_json=as_json)
+        return
+    if append:
+        raise click.UsageError("--append goes with a recording: events from other files are appended anyway.")
+    paths = [Path(file) for file in files]
     mapping = _mapping(mapping_path, {
         "map": _pairs("--map", renames),
         "type": _pairs("--type", types),
@@ -92,11 +115,11 @@ def load(
     })  # fmt: skip
     config = load_config(config_path, os.environ)
     if dry_run:
-        print_lines(value for _, value in islice(events(config, files, mapping, sort_by=sort_by), limit))
+        print_lines(value for _, value in islice(events(config, paths, mapping, sort_by=sort_by), limit))
         return
     with progress_bar(limit) as progress:
         summary = run(
-            config, files, mapping,
+            config, paths, mapping,
             rate=rate, sort_by=sort_by, limit=limit, pack_events=pack_events, progress=progress,
         )  # fmt: skip
     if as_json:
@@ -106,6 +129,52 @@ def load(
             f"{summary.events:,} events of {summary.files} files in {summary.seconds:.1f} s "
             f"({summary.events_per_second:,.0f} a second) to topic {summary.topic}, {summary.partitions} partitions"
         )
+
+
+def _load_as_is(
+    context: click.Context,
+    files: tuple[str, ...],
+    config_path: Path | None,
+    rate: float | None,
+    *,
+    append: bool,
+    as_json: bool,
+) -> None:
+    import dataclasses
+
+    import orjson
+
+    from worker.commands.sending import progress_bar
+    from worker.load.as_is import load_as_is
+    from worker.recording import Recording
+    from worker.settings import load as load_config
+
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in _AS_IS
+        and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"a recording is sent as it is: leave out {', '.join(given)}.")
+    if len(files) != 1:
+        raise click.UsageError("a recording is sent by itself: name one folder or file.")
+    config = load_config(config_path, os.environ)
+    recording = Recording(files[0])
+    for warning in recording.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    with progress_bar(recording.count, what="records") as progress:
+        summary = load_as_is(config, recording, append=append, rate=rate, progress=progress)
+    if as_json:
+        click.echo(orjson.dumps(dataclasses.asdict(summary), option=orjson.OPT_INDENT_2))
+        return
+    click.echo(
+        f"{summary.events:,} records of {summary.files} files in {summary.seconds:.1f} s "
+        f"({summary.events_per_second:,.0f} a second), as they are, to topic {summary.topic}, "
+        f"{summary.partitions} partitions"
+    )
+    if summary.restamped:
+        click.echo(f"warning: {summary.restamped:,} had no timestamp, and got the moment of sending", err=True)
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:

@@ -30,6 +30,7 @@ class Summary:
     events: int  # acknowledged
     seconds: float
     events_per_second: float
+    restamped: int = 0  # of a recording, records that had no timestamp: theirs is the moment of sending
 
 
 def load(

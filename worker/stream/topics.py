@@ -106,7 +106,7 @@ def require(admin: AdminClient, config: Config) -> Topics:
 
 def look(admin: AdminClient, config: Config) -> View:
     """Ask the broker about the three topics, which creates none of them."""
-    seen = _look(admin, [config.events.topic, config.model.topic, config.dead_letter.topic])
+    seen = describe(admin, [config.events.topic, config.model.topic, config.dead_letter.topic])
     return View(
         events=seen[config.events.topic], model=seen[config.model.topic], dead_letter=seen[config.dead_letter.topic]
     )
@@ -230,7 +230,8 @@ def _fine(topic: Seen) -> Finding:
     return Finding(level="ok", subject=topic.name, message=message)
 
 
-def _look(admin: AdminClient, names: list[str]) -> dict[str, Seen]:
+def describe(admin: AdminClient, names: list[str]) -> dict[str, Seen]:
+    """Ask the broker about topics by their names, which creates none of them."""
     described = admin.describe_topics(
         TopicCollection(names), include_authorized_operations=True, request_timeout=TIMEOUT_SECONDS
     )

@@ -1,0 +1,86 @@
+"""Whether files make one recording: all of one topic, none missing, none twice."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from worker.errors import ConfigurationError, DamagedRecordingError
+from worker.recording.segment import Segment
+
+
+def choose_topic(topics: Iterable[str], wanted: str | None, where: str) -> str:
+    """Choose the topic that is read.
+
+    Raises:
+        ConfigurationError: it is not there, or there are several and none was named.
+    """
+    found = sorted(set(topics))
+    if wanted is None and len(found) == 1:
+        return found[0]
+    if wanted in found:
+        return wanted
+    listed = ", ".join(found)
+    if wanted is None:
+        raise ConfigurationError(f"{where}: holds records of several topics, {listed}: name one of them")
+    raise ConfigurationError(f"{where}: there are no records of topic {wanted!r}; there are some of {listed}")
+
+
+def choose_partitions(there: Iterable[int], wanted: Iterable[int] | None, where: str) -> list[int]:
+    """Choose the partitions that are read.
+
+    Raises:
+        ConfigurationError: one of them is not there.
+    """
+    found = sorted(there)
+    if wanted is None:
+        return found
+    chosen = sorted(set(wanted))
+    missing = [number for number in chosen if number not in found]
+    if missing or not chosen:
+        raise ConfigurationError(
+            f"{where}: has no partition {', '.join(map(str, missing)) or 'of an empty choice'}; "
+            f"it has {', '.join(map(str, found))}"
+        )
+    return chosen
+
+
+def check_order(segments: Sequence[Segment], *, strict: bool) -> list[str]:
+    """Make sure that the segments of one partition, sorted by their first offset, follow one another.
+
+    Between two files that say what they cover, an offset that is missing is a file that is missing. Files of others do
+    not say: what is missing between them may as well be the gap that a transaction or compaction left, and is told.
+
+    Args:
+        segments: of one partition.
+        strict: refuse what would be told.
+
+    Returns:
+        What may be missing, a line each.
+
+    Raises:
+        DamagedRecordingError: two files overlap, or one is missing.
+    """
+    told = []
+    for before, after in pairwise(segments):
+        if after.first < before.stop:
+            raise DamagedRecordingError(
+                f"{before.path} and {after.path} overlap: the one holds offsets {before.first} to {before.stop - 1}, "
+                f"the other {after.first} to {after.stop - 1}. They are of two recordings, or of two lives of the "
+                "topic: keep one of them"
+            )
+        if after.first > before.stop:
+            missing = (
+                f"offset {before.stop}" if after.first - before.stop == 1 else f"{before.stop} to {after.first - 1}"
+            )
+            message = (
+                f"{before.topic} [{before.partition}]: offsets {missing} are missing between {before.path} "
+                f"and {after.path}"
+            )
+            if before.known and after.known:
+                raise DamagedRecordingError(
+                    f"{message}: a file is gone. Copy it again from where it came, or read what lies after it as a "
+                    "recording of its own"
+                )
+            if strict:
+                raise DamagedRecordingError(f"{message}: a file is gone, or a transaction or compaction left a gap")
+            told.append(f"{message}: by a transaction or compaction, or because a file is gone")
+    return told

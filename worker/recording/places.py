@@ -1,0 +1,113 @@
+"""Where recordings are: a folder of this machine, or an address that Arrow or fsspec knows a file system for."""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+from worker.errors import ConfigurationError, HeadraceError
+from worker.passthrough import mask
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A folder or a file of some file system."""
+
+    text: str  # as it was named, passwords masked
+    files: Any  # a pyarrow.fs.FileSystem
+    path: str  # within it
+
+    def below(self, *parts: str) -> str:
+        """Give the path of what is in this folder."""
+        return "/".join([self.path.rstrip("/"), *parts])
+
+
+def place(location: str | Path) -> Place:
+    """Find the file system of a location; nothing is read.
+
+    Args:
+        location: a path, or an address such as s3://bucket/folder, gs://…, abfs://…, or any that fsspec knows.
+
+    Raises:
+        ConfigurationError: no file system answers to such an address.
+    """
+    if isinstance(location, Path) or not _SCHEME.match(location):
+        return Place(text=str(location), files=fs.LocalFileSystem(), path=str(Path(location).expanduser().absolute()))
+    text = mask(location)
+    try:
+        files, path = fs.FileSystem.from_uri(location)
+    except pa.ArrowInvalid as error:
+        if "Unrecognized filesystem type" not in str(error):
+            raise ConfigurationError(f"{text}: no such place: {mask(str(error))}") from None
+        files, path = _by_fsspec(location, text)
+    except (OSError, NotImplementedError) as error:
+        raise ConfigurationError(f"{text}: its file system cannot be used: {mask(str(error))}") from None
+    return Place(text=text, files=files, path=path)
+
+
+def _by_fsspec(location: str, text: str) -> tuple[Any, str]:
+    scheme = location.partition("://")[0]
+    try:
+        import fsspec  # noqa: PLC0415 - optional: only for addresses that Arrow does not know
+    except ImportError:
+        raise ConfigurationError(
+            f"{text}: Arrow has no file system for {scheme}://; `pip install fsspec` and its package for {scheme} "
+            "may have one"
+        ) from None
+    try:
+        files, path = fsspec.core.url_to_fs(location)
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(f"{text}: fsspec has no file system for {scheme}://: {mask(str(error))}") from None
+    return fs.PyFileSystem(fs.FSSpecHandler(files)), path
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Put what a file system refuses into our words: `what` could not be done, and why.
+
+    Raises:
+        ConfigurationError: it is not there, or not permitted.
+        HeadraceError: the file system cannot.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{what}: it is not there: {mask(str(error))}") from error
+    except PermissionError as error:
+        raise ConfigurationError(f"{what}: not permitted: {mask(str(error))}") from error
+    except OSError as error:  # a full disk, a store that does not answer
+        raise HeadraceError(f"{what}: {mask(str(error))}; what has a file's name by now is whole") from error
+
+
+@contextmanager
+def exclusive(where: Place, folder: str) -> Iterator[None]:
+    """Hold a folder, so that no second process writes there; only on this machine's own disks, and until we end.
+
+    Raises:
+        ConfigurationError: another process holds it.
+    """
+    if not isinstance(where.files, fs.LocalFileSystem):
+        yield
+        return
+    with told(f"{where.text}: cannot be written to"):
+        where.files.create_dir(folder, recursive=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"{where.text}: another process records there just now: wait, or end it") from None
+        except OSError:  # a file system without locks, of a network say
+            pass
+        yield
+    finally:
+        os.close(descriptor)

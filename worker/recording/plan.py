@@ -1,0 +1,112 @@
+"""What a recording is going to hold, written beside its files: whoever takes an interrupted one up does as it says.
+
+The end of a topic moves on, its beginning is deleted, and its files' size may be asked for otherwise: a run that is
+interrupted and started again makes the same files all the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Self
+
+import orjson
+
+from worker.errors import ConfigurationError, DamagedRecordingError
+from worker.recording.layout import topic_folder
+from worker.recording.places import Place, told
+from worker.recording.times import as_text
+from worker.recording.writing import Limits, settle
+
+FORMAT: Final = 1
+NAME: Final = "_recording.json"  # readers of folders of Parquet pass over what begins so
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Which records were asked for, as it was said."""
+
+    partitions: tuple[int, ...] | None = None  # None is all
+    from_offset: int | None = None
+    to_offset: int | None = None
+    from_timestamp: int | None = None  # milliseconds since 1970
+    to_timestamp: int | None = None
+
+    @property
+    def has_start(self) -> bool:
+        """Tell whether a beginning was named."""
+        return self.from_offset is not None or self.from_timestamp is not None
+
+    def __str__(self) -> str:
+        words = [f"--partition {number}" for number in self.partitions or ()]
+        for name in ("from_offset", "to_offset", "from_timestamp", "to_timestamp"):
+            value = getattr(self, name)
+            if value is not None:
+                words.append(f"--{name.replace('_', '-')} {as_text(value) if 'time' in name else value}")
+        return " ".join(words) or "no range"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is recorded."""
+
+    topic: str
+    topic_id: str  # a topic that was deleted and made anew has another
+    partitions: int  # of the topic
+    asked: Asked
+    ranges: Mapping[int, tuple[int, int | None]]  # partition -> first offset, and the one after the last: None is open
+    limits: Limits
+
+    def with_ranges(self, ranges: Mapping[int, tuple[int, int | None]], asked: Asked, partitions: int) -> Self:
+        """Give the plan that goes on where this one ends."""
+        return replace(self, ranges=dict(ranges), asked=asked, partitions=partitions)
+
+
+def read_plan(where: Place, topic: str) -> Plan | None:
+    """Read the plan; None where there is none yet.
+
+    Raises:
+        DamagedRecordingError: there is one, and it cannot be understood.
+        ConfigurationError: it may not be read.
+    """
+    path = where.below(topic_folder(topic), NAME)
+    try:
+        with told(f"{path}: cannot be read"), where.files.open_input_stream(path) as stream:
+            text = stream.read()
+    except ConfigurationError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    try:
+        return _plan(orjson.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedRecordingError(
+            f"{path}: not as `headrace record` wrote it: {error}; record into another folder"
+        ) from error
+
+
+def write_plan(where: Place, plan: Plan) -> None:
+    """Write the plan, in one step."""
+    folder = where.below(topic_folder(plan.topic))
+    text = orjson.dumps(
+        {"format": FORMAT, **asdict(plan)}, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS
+    )
+    with told(f"{where.text}: cannot be written to"):
+        where.files.create_dir(folder, recursive=True)
+        with where.files.open_output_stream(f"{folder}/.{NAME}.part") as stream:
+            stream.write(text + b"\n")
+        settle(where.files, f"{folder}/.{NAME}.part", f"{folder}/{NAME}")
+
+
+def _plan(said: dict[str, Any]) -> Plan:
+    if said["format"] != FORMAT:
+        raise ValueError(f"its format is {said['format']!r}, and this version of headrace knows {FORMAT}")
+    asked = said["asked"]
+    if asked["partitions"] is not None:
+        asked["partitions"] = tuple(asked["partitions"])
+    return Plan(
+        topic=said["topic"],
+        topic_id=said["topic_id"],
+        partitions=said["partitions"],
+        asked=Asked(**asked),
+        ranges={int(number): (first, stop) for number, (first, stop) in said["ranges"].items()},
+        limits=Limits(**said["limits"]),
+    )

@@ -1,0 +1,221 @@
+"""What is to be recorded: what was asked for, what the topic has of it, and what is recorded already, made one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from worker.errors import ConfigurationError, DamagedRecordingError, IncompatibleDataError
+from worker.recording.checks import check_order
+from worker.recording.finding import find
+from worker.recording.layout import topic_folder
+from worker.recording.places import Place
+from worker.recording.plan import NAME, Asked, Plan, read_plan
+from worker.recording.segment import Segment
+from worker.recording.times import as_text
+from worker.recording.writing import Limits
+from worker.stream.span import Span
+
+Bounds = Mapping[int, tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What is recorded next."""
+
+    plan: Plan
+    at: dict[int, int]  # partition -> the first offset that is not recorded yet
+    count: dict[int, int]  # partition -> records that are recorded already
+    warnings: list[str] = field(default_factory=list)
+
+
+def prepare(span: Span, where: Place, asked: Asked, *, follow: bool, limits: Limits | None) -> Prepared:
+    """Decide what to record of a topic; nothing is written.
+
+    Raises:
+        ConfigurationError: there are no such records, or they do not go on where the recording ends.
+        IncompatibleDataError: what is recorded already is damaged, or what should come next is gone.
+    """
+    before = read_plan(where, span.topic)
+    files = recorded(where, span.topic)
+    if before is None:
+        if files:
+            raise ConfigurationError(
+                f"{where.text}: there are files of topic {span.topic} already, and no {NAME} that says how to go on: "
+                "record into another folder"
+            )
+        return _begin(span, asked, follow=follow, limits=limits or Limits())
+    if before.topic_id != span.topic_id:
+        raise ConfigurationError(
+            f"{where.text}: is a recording of a topic {span.topic} that was deleted since, and made anew: record into "
+            "another folder"
+        )
+    at = {number: first for number, (first, _) in before.ranges.items()}
+    at |= {number: segments[-1].stop for number, segments in files.items()}
+    count = {number: sum(segment.count for segment in segments) for number, segments in files.items()}
+    plan = _go_on(span, where, before, at, asked, follow=follow, limits=limits)
+    prepared = Prepared(
+        plan=plan, at={number: at.get(number, plan.ranges[number][0]) for number in plan.ranges}, count=count
+    )
+    _check_there(span, prepared)
+    return prepared
+
+
+def _begin(span: Span, asked: Asked, *, follow: bool, limits: Limits) -> Prepared:
+    numbers = _chosen(span, asked)
+    bounds = span.bounds(numbers)
+    ranges = _ranges(span, asked, bounds, numbers)
+    if all(first == stop for first, stop in ranges.values()) and not follow:
+        raise ConfigurationError(_nothing(span, asked, bounds))
+    plan = Plan(
+        topic=span.topic, topic_id=span.topic_id, partitions=span.partitions, asked=asked, limits=limits,
+        ranges={number: (first, None if follow else stop) for number, (first, stop) in ranges.items()},
+    )  # fmt: skip
+    return Prepared(
+        plan=plan, at={number: first for number, (first, _) in ranges.items()}, count={},
+        warnings=_warnings(span, asked, bounds, ranges),
+    )  # fmt: skip
+
+
+def _go_on(
+    span: Span, where: Place, before: Plan, at: Mapping[int, int], asked: Asked, *, follow: bool, limits: Limits | None
+) -> Plan:
+    if limits is not None and limits != before.limits:
+        raise ConfigurationError(
+            f"{where.text}: its files end after {before.limits.records:,} records: leave out --file-records, or record "
+            "into another folder"
+        )
+    unfinished = [number for number, (_, stop) in before.ranges.items() if stop is not None and at[number] < stop]
+    if unfinished:
+        if asked != before.asked or follow:
+            raise ConfigurationError(
+                f"{where.text}: a run that was interrupted is to be finished first: run it again with {before.asked}, "
+                "or record into another folder"
+            )
+        return before
+    if (asked.partitions, asked.from_offset, asked.from_timestamp) != (
+        before.asked.partitions, before.asked.from_offset, before.asked.from_timestamp,
+    ) and (asked.has_start or asked.partitions != before.asked.partitions):  # fmt: skip
+        raise ConfigurationError(
+            f"{where.text}: holds what was recorded with {before.asked}: a recording goes on with the same partitions "
+            "and the same beginning. Record into another folder"
+        )
+    numbers = _chosen(span, asked)
+    bounds = span.bounds(numbers)
+    ranges: dict[int, tuple[int, int | None]] = {}
+    fresh = [number for number in numbers if number not in before.ranges]  # the topic has more partitions by now
+    started = _ranges(span, asked, {number: bounds[number] for number in fresh}, fresh) if fresh else {}
+    stops = _stops(span, asked, bounds, numbers)
+    for number in numbers:
+        first = before.ranges[number][0] if number in before.ranges else started[number][0]
+        ranges[number] = (first, None if follow else max(at.get(number, first), stops[number]))
+    return before.with_ranges(ranges, asked, span.partitions)
+
+
+def _check_there(span: Span, prepared: Prepared) -> None:
+    """Make sure that what comes next is still in the topic."""
+    bounds = span.bounds(prepared.plan.ranges)
+    for number, (low, _) in bounds.items():
+        at, stop = prepared.at[number], prepared.plan.ranges[number][1]
+        if at < low and (stop is None or at < stop):
+            raise IncompatibleDataError(
+                f"{span.topic} [{number}]: is recorded up to offset {at - 1}, and retention has deleted all before "
+                f"{low}: a recording has no holes. Record what is left into another folder"
+            )
+
+
+def _chosen(span: Span, asked: Asked) -> list[int]:
+    there = range(span.partitions)
+    if asked.partitions is None:
+        return list(there)
+    missing = [number for number in asked.partitions if number not in there]
+    if missing:
+        raise ConfigurationError(
+            f"topic {span.topic} has no partition {', '.join(map(str, missing))}; it has 0 to {span.partitions - 1}"
+        )
+    return sorted(set(asked.partitions))
+
+
+def _ranges(span: Span, asked: Asked, bounds: Bounds, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Give the first offset of each partition, and the one after its last."""
+    stops = _stops(span, asked, bounds, numbers)
+    if asked.from_timestamp is not None:
+        found = span.at(asked.from_timestamp, numbers)
+        starts = {number: bounds[number][1] if (at := found[number]) is None else at for number in numbers}
+        # Until then, it may hold what is not committed yet.
+        starts = {number: min(start, bounds[number][1]) for number, start in starts.items()}
+    elif asked.from_offset is not None:
+        _check_offset(span, "--from-offset", asked.from_offset, bounds)
+        starts = dict.fromkeys(numbers, asked.from_offset)
+    else:
+        starts = {number: bounds[number][0] for number in numbers}
+    return {number: (starts[number], max(starts[number], stops[number])) for number in numbers}
+
+
+def _stops(span: Span, asked: Asked, bounds: Bounds, numbers: Sequence[int]) -> dict[int, int]:
+    if asked.to_timestamp is not None:
+        found = span.at(asked.to_timestamp, numbers)
+        ends = {number: bounds[number][1] for number in numbers}
+        return {number: min(ends[number], ends[number] if (at := found[number]) is None else at) for number in numbers}
+    if asked.to_offset is not None:
+        _check_offset(span, "--to-offset", asked.to_offset, bounds)
+        return dict.fromkeys(numbers, asked.to_offset)
+    return {number: bounds[number][1] for number in numbers}
+
+
+def _check_offset(span: Span, option: str, offset: int, bounds: Bounds) -> None:
+    for number, (low, end) in bounds.items():
+        if not low <= offset <= end:
+            held = f"holds offsets {low} to {end - 1}" if low < end else f"is empty, its next offset is {end}"
+            raise ConfigurationError(
+                f"{option} {offset}: {span.topic} [{number}] {held}; --partition chooses partitions, each of which has "
+                "offsets of its own"
+            )
+
+
+def _nothing(span: Span, asked: Asked, bounds: Bounds) -> str:
+    if all(low == end for low, end in bounds.values()):
+        where = " in these partitions" if asked.partitions else ""
+        return f"topic {span.topic} holds no records{where}: there is nothing to record"
+    wanted = []
+    if asked.from_timestamp is not None:
+        wanted.append(f"from {as_text(asked.from_timestamp)}")
+    if asked.from_offset is not None:
+        wanted.append(f"from offset {asked.from_offset}")
+    if asked.to_timestamp is not None:
+        wanted.append(f"to {as_text(asked.to_timestamp)}")
+    if asked.to_offset is not None:
+        wanted.append(f"to offset {asked.to_offset}")
+    times = span.times(bounds)
+    held = f"it has some from {as_text(times[0])} to {as_text(times[1])}" if times else "its records have no timestamps"
+    offsets = ", ".join(
+        f"{low} to {end - 1} in partition {number}" for number, (low, end) in bounds.items() if low < end
+    )
+    return f"topic {span.topic} has no records {' '.join(wanted)}: {held}; offsets {offsets}"
+
+
+def _warnings(span: Span, asked: Asked, bounds: Bounds, ranges: Bounds) -> list[str]:
+    """Tell where retention has taken what was asked for."""
+    if asked.from_timestamp is None:
+        return []
+    cut = {number: bounds[number] for number, (first, _) in ranges.items() if 0 < first == bounds[number][0]}
+    times = span.times(cut) if cut else None
+    if times is None or times[0] <= asked.from_timestamp:
+        return []
+    numbers, first, wanted = ", ".join(map(str, cut)), as_text(times[0]), as_text(asked.from_timestamp)
+    return [f"partition {numbers}: what lay before {first} was deleted by retention, and {wanted} was asked for"]
+
+
+def recorded(where: Place, topic: str) -> dict[int, list[Segment]]:
+    """Give what is recorded already, each partition in its order, without holes."""
+    folder = Place(text=where.text, files=where.files, path=where.below(topic_folder(topic)))
+    try:
+        found = find(folder, topic)
+    except DamagedRecordingError:
+        raise
+    except ConfigurationError:  # nothing there yet
+        return {}
+    parts: dict[int, list[Segment]] = {}
+    for segment in sorted(found, key=lambda one: (one.partition, one.first, one.stop)):
+        parts.setdefault(segment.partition, []).append(segment)
+    for segments in parts.values():
+        check_order(segments, strict=True)
+    return parts
