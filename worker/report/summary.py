@@ -1,0 +1,140 @@
+"""What a reader who reads no further should know: what was run, which run is best, and whether it drifted."""
+
+from collections.abc import Iterator, Sequence
+
+from worker.evaluation.runlog import Compared, RunLog
+from worker.report.comparing import Difference, difference, of_comparison, ranked, same_events
+from worker.report.markup import Markup, join, tag
+from worker.report.scales import moment
+from worker.report.words import count, plural, share, signed, value
+
+_CALIBRATED = 0.02  # so far from 1 is close enough to need no action
+_MANY = 3  # names in a sentence
+
+
+def sentences(runs: Sequence[RunLog], comparison: Sequence[Compared] | None) -> list[Markup]:
+    """Say it, a sentence or two each."""
+    best = ranked(runs)[0]
+    return [_what(runs), *_best(runs, best, comparison), *_good(best), *_drift(runs, best), *_rejected(runs)]
+
+
+def _what(runs: Sequence[RunLog]) -> Markup:
+    first = runs[0]
+    same = all(same_events(first, run) for run in runs)
+    sources = sorted({run.source for run in runs if run.source})
+    events = count(first.events) if same else f"{count(min(run.events for run in runs))} to {count(max(run.events for run in runs))}"
+    parts: list[Markup | str] = [tag("b", plural(len(runs), "run")), f" over {events} events"]
+    if len(sources) == 1:
+        parts += [" of ", tag("b", sources[0])]
+    elif sources:
+        parts += [f" of {len(sources)} sources"]
+    bounds = [(run.windows[0].begin, run.windows[-1].end) for run in runs if run.windows]
+    if bounds:
+        begin, end = min(one for one, _ in bounds), max(one for _, one in bounds)
+        parts += [f", whose event time goes from {moment(begin, precise=False)} to {moment(end, precise=False)}"]
+    parts += [". Every event was predicted before it was learned, so all numbers are of events the model had not seen."]
+    if not same:
+        parts += [" The runs measured different events: compare their numbers with care."]
+    return join(*parts)
+
+
+def _best(runs: Sequence[RunLog], best: RunLog, comparison: Sequence[Compared] | None) -> Iterator[Markup]:
+    if best.totals.loss is None:
+        yield join("No event was measured: there is no loss to tell.")
+        return
+    loss = "log loss" if best.loss == "logistic" else "loss"
+    if comparison:
+        yield from _of_comparison(comparison, loss)
+        return
+    if len(runs) == 1:
+        yield join(f"Its {loss} is ", tag("b", value(best.totals.loss)), ".")
+        return
+    second = ranked(runs)[1]
+    found = difference(best, second)
+    parts: list[Markup | str] = [tag("b", best.name), f" predicts best: {loss} ", tag("b", value(best.totals.loss))]
+    if found is not None and second.totals.loss:
+        parts += [", ", tag("b", f"{share(-found.mean / second.totals.loss)} lower"), " than the next one, ", second.name]
+        parts += [f" ({value(second.totals.loss)}). ", _certainty(found, "from window to window of the same events")]
+    yield join(*parts, "." if found is None else None)
+
+
+def _of_comparison(comparison: Sequence[Compared], loss: str) -> Iterator[Markup]:
+    best, *others = sorted(comparison, key=lambda one: one.log_loss)
+    parts: list[Markup | str] = [tag("b", best.name), f" predicts best: {loss} ", tag("b", value(best.log_loss))]
+    if others and others[0].log_loss:
+        lower = share(1 - best.log_loss / others[0].log_loss)
+        parts += [", ", tag("b", f"{lower} lower"), f" than the next one, {others[0].name} ({value(others[0].log_loss)})"]
+    parts += [". "]
+    found = of_comparison(best)
+    if found is not None and best.against is not None:
+        parts += [f"Compared with {best.against}: ", _certainty(found, "event by event")]
+    yield join(*parts)
+
+
+def _certainty(found: Difference, how: str) -> Markup:
+    if found.low is None or found.high is None:
+        return join(f"The difference is {signed(found.mean)}; whether that is chance, these runs cannot tell.")
+    between = f"between {signed(found.low)} and {signed(found.high)} with 95 % confidence, {how}"
+    if found.is_clear:
+        return join(f"The difference is {signed(found.mean)}, {between}: more than chance.")
+    return join(f"The difference is {signed(found.mean)}, {between}: ", tag("b", "it may be chance"), ".")
+
+
+def _good(best: RunLog) -> Iterator[Markup]:
+    told = best.totals
+    if told.loss is None or best.loss != "logistic":
+        return
+    parts: list[Markup | str] = []
+    if told.normalized_entropy is not None:
+        gain = 1 - told.normalized_entropy
+        parts += [
+            f"That is {share(abs(gain))} {'better' if gain > 0 else 'worse'} than always answering with the base rate, "
+            f"{share(told.base_rate)} positive labels. "
+        ]
+    if told.auc is not None:
+        parts += [f"It orders events right in {share(told.auc)} of pairs (AUC). "]
+    if told.calibration is not None:
+        off = told.calibration - 1
+        if abs(off) <= _CALIBRATED:
+            parts += [f"Its scores are right in the mean (calibration {told.calibration:.3f})."]
+        else:
+            parts += [
+                "Its scores are ",
+                tag("b", f"{share(abs(off))} too {'high' if off > 0 else 'low'}"),
+                f" in the mean (calibration {told.calibration:.3f}).",
+            ]
+    if parts:
+        yield join(*parts)
+
+
+def _drift(runs: Sequence[RunLog], best: RunLog) -> Iterator[Markup]:
+    alarmed = [run for run in runs if run.alarms]
+    if not alarmed:
+        yield join("No drift detector raised an alarm.")
+        return
+    run = best if best.alarms else alarmed[0]
+    parts: list[Markup | str] = [tag("b", "Drift"), f": {plural(run.alarms, 'alarm')} in {run.name}"]
+    if run.marks:
+        first = run.marks[0]
+        parts += [f", the first at {moment(first.time)} ({first.signal}, shard {first.shard})"]
+    others = [one for one in alarmed if one is not run]
+    if others:
+        names = ", ".join(one.name for one in others[:_MANY])
+        parts += [f"; {plural(len(others), 'other run')} alarmed too: {names}{' and more' if len(others) > _MANY else ''}"]
+    elif len(runs) > 1:
+        parts += ["; no other run alarmed"]
+    yield join(*parts, ".")
+
+
+def _rejected(runs: Sequence[RunLog]) -> Iterator[Markup]:
+    worst = max(runs, key=lambda run: sum(run.rejected.values()))
+    rejected = sum(worst.rejected.values())
+    if not rejected:
+        yield join("No record was rejected.")
+        return
+    reason, most = max(worst.rejected.items(), key=lambda item: item[1])
+    of_all = share(rejected / (rejected + worst.events))
+    yield join(
+        f"{plural(rejected, 'event')} ({of_all}) could not be read and {'was' if rejected == 1 else 'were'} left out"
+        f"{f' in {worst.name}' if len(runs) > 1 else ''}, most often as {reason} ({count(most)})."
+    )
