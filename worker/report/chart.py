@@ -1,8 +1,8 @@
 """A line chart as inline SVG that is as wide as its place, drawn without a script, and sharp on paper.
 
 Places along the width are percentages, those along the height pixels, and lines are stretched while their strokes are
-not: so text never is, and one picture does for a phone, a desktop and a page. Nothing of it needs an inline style, which
-the page's policy would refuse.
+not: so text never is, and one picture does for a phone, a desktop and a sheet of paper. Nothing of it needs an inline
+style, which the page's policy would refuse.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,9 @@ class Chart:
     def _below(self, number: int, at: float, text: str) -> Markup:
         place = self.x.at(at)
         anchor = "start" if place < _EDGE else "end" if place > 1 - _EDGE else "middle"
-        return tag("text", text, x=f"{100 * place:.2f}%", y=15, text_anchor=anchor, class_="odd" if number % 2 else None)
+        return tag(
+            "text", text, x=f"{100 * place:.2f}%", y=15, text_anchor=anchor, class_="odd" if number % 2 else None
+        )
 
     def _stretched(self) -> Markup:
         """Draw all lines; what leaves the range of y is cut off."""
@@ -108,10 +110,8 @@ class Chart:
             else:
                 drawn += f"L{self._point(x, y)}"
             before = x
-        return tag(
-            "g", tag("path", class_="line", d=drawn) if drawn else None, tag("path", class_="dot", d=alone) if alone else None,
-            class_=f"run s{line.run}",
-        )  # fmt: skip
+        paths = (tag("path", class_=kind, d=d) for kind, d in (("line", drawn), ("dot", alone)) if d)
+        return tag("g", *paths, class_=f"run s{line.run}")
 
     def _point(self, x: float, y: float) -> str:
         return f"{round(_GRID * self.x.at(x))} {self._place(self.y.at(y))}"
@@ -126,7 +126,7 @@ class Chart:
             "g",
             tag("title", flag.text),
             tag("line", x1=x, x2=x, y1=0, y2=HEIGHT),
-            tag("circle", cx=x, cy=4, r=4),
+            tag("circle", cx=x, cy=3, r=3),
             class_=f"flag run s{flag.run}",
         )
 

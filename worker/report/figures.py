@@ -1,5 +1,6 @@
 """What is shown of windows, and what each value means in a line that needs no textbook."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -32,17 +33,18 @@ def _bias(told: Measures) -> float | None:
 LOGISTIC: Final = (
     Figure(
         key="loss", title="Log loss", of=lambda told: told.loss,
-        meaning="How surprised the model was by what happened next, in nats. Lower is better; it also rises where labels "
-        "become harder to tell for anybody.",
+        meaning="How surprised the model was by what happened next, in nats. Lower is better; it also rises where "
+        "labels become harder to tell for anybody.",
     ),
     Figure(
         key="normalized_entropy", title="Normalised entropy", of=lambda told: told.normalized_entropy, reference=1.0,
-        meaning="Log loss over that of always answering with the window's own base rate. Below 1 (dashed) the model knows "
-        "more than the base rate; lower is better.",
+        meaning="Log loss over that of always answering with the window's own base rate. Below 1 (dashed) the model "
+        "knows more than the base rate; lower is better.",
     ),
     Figure(
         key="calibration", title="Calibration", of=lambda told: told.calibration, reference=1.0,
-        meaning="Sum of the scores over sum of the labels. 1 (dashed) is right in the mean; 1.1 promises 10 % too much.",
+        meaning="Sum of the scores over sum of the labels. 1 (dashed) is right in the mean; 1.1 promises 10 % too "
+        "much.",
     ),
     Figure(
         key="auc", title="AUC", of=lambda told: told.auc, reference=0.5,
@@ -144,11 +146,15 @@ def throughput_chart(runs: Sequence[RunLog]) -> Chart:
         x = [1_000 * (pace.seconds + pace.length_seconds / 2) for pace in run.throughput]
         y = [pace.events / pace.length_seconds for pace in run.throughput]
         lines.append(Line(run=number, name=run.name, x=x, y=list[float | None](y)))
-    longest = max((1_000 * (run.throughput[-1].seconds + run.throughput[-1].length_seconds) for run in runs if run.throughput), default=1.0)
+    longest = max(
+        (1_000 * (run.throughput[-1].seconds + run.throughput[-1].length_seconds) for run in runs if run.throughput),
+        default=1.0,
+    )
     values = [value for line in lines for value in line.y if value is not None]
     return Chart(
         key="throughput", label="Events a second over time; the values are in the table below",
-        x=Scale.of_times(0, round(longest), relative=True), y=Scale.of_values([0.0, *values], floor_at=0.0), lines=lines,
+        x=Scale.of_times(0, round(longest), relative=True), y=Scale.of_values([0.0, *values], floor_at=0.0),
+        lines=lines,
     )  # fmt: skip
 
 
@@ -159,7 +165,7 @@ def thinned(some: Sequence[_T], most: int) -> Sequence[_T]:
 
 def _line(figure: Figure, number: int, run: RunLog, start: int) -> Line:
     x = [(window.begin + window.end) / 2 - start for window in run.windows]
-    steps = sorted(after - before for before, after in zip(x, x[1:], strict=False))
+    steps = sorted(after - before for before, after in itertools.pairwise(x))
     usual = steps[len(steps) // 2] if steps else 0.0
     return Line(run=number, name=run.name, x=x, y=[figure.of(window) for window in run.windows], gap=5 * usual)
 

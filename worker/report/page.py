@@ -1,7 +1,7 @@
 """The report: one HTML file that needs nothing else, neither a network nor, to be read, a script.
 
-All that comes from runs is escaped where elements are made (`markup`). A policy inside the file lets nothing run but the
-script that ships with it, so a mistake would not be the end of it.
+All that comes from runs is escaped where elements are made (`markup`). A policy inside the file lets nothing run but
+the script that ships with it, so a mistake would not be the end of it.
 """
 
 import re
@@ -19,7 +19,7 @@ import orjson
 from worker import __version__
 from worker.errors import ConfigurationError
 from worker.evaluation.runlog import Compared, RunLog, write_whole
-from worker.report import figures, tables
+from worker.report import details, figures, overview, tables, values
 from worker.report.chart import Chart
 from worker.report.comparing import ranked
 from worker.report.figures import Axis, Figure
@@ -95,43 +95,30 @@ def _body(
     axis: Axis,
     charts: Sequence[tuple[Figure, Chart]],
 ) -> Iterator[Markup]:
-    yield _section("Runs", "Over all events of each run, the best first.", tables.runs_table(runs, shown))
+    yield _section("Runs", "Over all events of each run, the best first.", overview.runs_table(runs, shown))
     if comparison:
         meaning = (
             "The mean difference of the losses of the same events; a difference below 0 is better. Where the interval "
             "does not touch 0 (the upright line), it is more than chance."
         )
-        yield _section("Comparison", meaning, tables.comparison_table(comparison))
-    for figure, chart in charts:
-        yield _section(
-            figure.title, figure.meaning, chart.svg(), _note(shown, axis, chart), tables.windows_table(figure, shown, axis),
-            half=True,
-        )  # fmt: skip
-    if any(run.reliability for run in shown):
-        meaning = (
-            "Of events that were given a score, how many had a positive label? On the dashed line as many as the score "
-            "says; below it scores are too high. Only scores that were given to enough events to tell."
-        )
-        chart = figures.reliability_chart(shown)
-        yield _section("Reliability", meaning, chart.svg(), _axes("score", "share of positive labels"),
-                       tables.reliability_table(shown), half=True)  # fmt: skip
-    if any(run.throughput for run in shown):
-        meaning = "How many events were learned in a second, from the beginning of each run on: reading, decoding, learning."
-        chart = figures.throughput_chart(shown)
-        yield _section("Throughput", meaning, chart.svg(), _axes("time since the beginning", "events a second"),
-                       tables.throughput_table(shown), half=True)  # fmt: skip
+        yield _section("Comparison", meaning, overview.comparison_table(comparison))
+    yield from _paired(list(_charts(shown, axis, charts)))
     yield _section(
         "Drift",
         "When a detector found that the model's predictions, or the labels, were not what they had been. In the charts "
         "above an alarm is an upright line with a dot.",
-        tables.marks_table(shown) or _fine("No alarm."),
+        details.marks_table(shown) or _fine("No alarm."),
     )
-    slices = tables.slices_table(shown)
+    slices = values.slices_table(shown)
     if slices is not None:
-        meaning = "The same for events whose field has a certain value: a model may do well in the mean and badly for some."
+        meaning = (
+            "The same for events whose field has a certain value: a model may do well in the mean and badly for some."
+        )
         yield _section("Slices", meaning, slices)
-    yield _section("Settings", "In what the runs differ; what is not named is the default.", tables.settings_table(shown))
-    rejected = [tables.rejected_table(shown), tables.examples_table(shown), tables.skipped_table(shown)]
+    yield _section(
+        "Settings", "In what the runs differ; what is not named is the default.", details.settings_table(shown)
+    )
+    rejected = [details.rejected_table(shown), details.examples_table(shown), details.skipped_table(shown)]
     yield _section(
         "Left out",
         "Records that could not be read are rejected; valid events may be skipped by the settings, as duplicates for "
@@ -139,7 +126,30 @@ def _body(
         *(rejected if any(rejected) else [_fine("Nothing: every record was learned from.")]),
     )
     meaning = "Two runs that end with the same digests have learned exactly the same, to the bit."
-    yield _section("Origin", meaning, tables.origins_table(shown))
+    yield _section("Origin", meaning, details.origins_table(shown))
+
+
+def _charts(shown: Sequence[RunLog], axis: Axis, charts: Sequence[tuple[Figure, Chart]]) -> Iterator[Markup]:
+    for figure, chart in charts:
+        note, told = _note(shown, axis, chart), values.windows_table(figure, shown, axis)
+        yield _section(figure.title, figure.meaning, chart.svg(), note, told, half=True)
+    if any(run.reliability for run in shown):
+        meaning = (
+            "Of events that were given a score, how many had a positive label? On the dashed line as many as the score "
+            "says; below it scores are too high. Only scores that were given to enough events to tell."
+        )
+        drawn, note = figures.reliability_chart(shown).svg(), _axes("score", "share of positive labels")
+        yield _section("Reliability", meaning, drawn, note, values.reliability_table(shown), half=True)
+    if any(run.throughput for run in shown):
+        meaning = "How many events were learned in a second, since each run began: with reading, decoding and learning."
+        drawn, note = figures.throughput_chart(shown).svg(), _axes("time since the beginning", "events a second")
+        yield _section("Throughput", meaning, drawn, note, values.throughput_table(shown), half=True)
+
+
+def _paired(sections: Sequence[Markup]) -> Iterator[Markup]:
+    """Put charts side by side, two and two: so that no page of a printer cuts through them."""
+    for at in range(0, len(sections), 2):
+        yield tag("div", *sections[at : at + 2], class_="pair")
 
 
 def _section(title: str, meaning: str, *content: Child, half: bool = False) -> Markup:
@@ -154,7 +164,9 @@ def _note(shown: Sequence[RunLog], axis: Axis, chart: Chart) -> Markup:
         return tag("p", "No event was measured.", class_="soft")
     lengths = sorted({window.end - window.begin for window in windows})
     mean = sum(window.events for window in windows) / len(windows)
-    told = [f"A point is {' or '.join(span(one) for one in lengths[:3])} of event time, {count(mean)} events in the mean."]
+    told = [
+        f"A point is {' or '.join(span(one) for one in lengths[:3])} of event time, {count(mean)} events in the mean."
+    ]
     if mean < 200:
         told.append("So few say little: mind the ups and downs less than the whole.")
     if axis.relative:
@@ -162,7 +174,9 @@ def _note(shown: Sequence[RunLog], axis: Axis, chart: Chart) -> Markup:
     if chart.y.cut:
         told.append("A few values beyond the chart are in the table only.")
     if axis.outside:
-        told.append(f"{plural(axis.outside, 'window')} far from all others in time, with hardly an event, in the table only.")
+        told.append(
+            f"{plural(axis.outside, 'window')} far from all others in time, with hardly an event, in the table only."
+        )
     return tag("p", " ".join(told), class_="soft note")
 
 
@@ -223,7 +237,8 @@ def _data(shown: Sequence[RunLog], axis: Axis, charts: Sequence[tuple[Figure, Ch
 def _policy(template: str) -> str:
     """Let the page's own style and script in, by what they are, and nothing else."""
     style, script = (_hash_of(tag_, template) for tag_ in ("style", "script"))
-    return f"default-src 'none'; script-src {script}; style-src {style}; img-src data:; base-uri 'none'; form-action 'none'"
+    own = f"script-src {script}; style-src {style}; img-src data:"
+    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
 
 
 def _hash_of(element: str, text: str) -> str:

@@ -12,10 +12,10 @@ _MS: Final = {"s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _STEPS: Final = (
     *(one * power for power in (1, 10, 100) for one in (1, 2, 5)),
     *(one * _MS["s"] for one in (1, 2, 5, 10, 15, 30)), *(one * _MS["min"] for one in (1, 2, 5, 10, 15, 30)),
-    *(one * _MS["h"] for one in (1, 2, 3, 6, 12)), *(one * _MS["d"] for one in (1, 2, 7, 14, 28, 91, 182, 365)),
+    *(one * _MS["h"] for one in (1, 2, 3, 6, 12)), *(one * _MS["d"] for one in (1, 2, 3, 7, 14, 28, 91, 182, 365)),
 )  # fmt: skip
 _CUT = 3.0  # so many times as far as nearly all values, and the few beyond are cut off
-_MOST_TICKS = 7
+_MOST_TICKS = 5  # of time: so many fit into half a page
 
 
 @dataclass(frozen=True, kw_only=True)

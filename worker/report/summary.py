@@ -22,7 +22,11 @@ def _what(runs: Sequence[RunLog]) -> Markup:
     first = runs[0]
     same = all(same_events(first, run) for run in runs)
     sources = sorted({run.source for run in runs if run.source})
-    events = count(first.events) if same else f"{count(min(run.events for run in runs))} to {count(max(run.events for run in runs))}"
+    events = (
+        count(first.events)
+        if same
+        else f"{count(min(run.events for run in runs))} to {count(max(run.events for run in runs))}"
+    )
     parts: list[Markup | str] = [tag("b", plural(len(runs), "run")), f" over {events} events"]
     if len(sources) == 1:
         parts += [" of ", tag("b", sources[0])]
@@ -51,9 +55,15 @@ def _best(runs: Sequence[RunLog], best: RunLog, comparison: Sequence[Compared] |
         return
     second = ranked(runs)[1]
     found = difference(best, second)
-    parts: list[Markup | str] = [tag("b", best.name), f" predicts best: {loss} ", tag("b", value(best.totals.loss))]
+    verdict = "predicts best" if found is not None and found.is_clear else "has the lowest loss"
+    parts: list[Markup | str] = [tag("b", best.name), f" {verdict}: {loss} ", tag("b", value(best.totals.loss))]
     if found is not None and second.totals.loss:
-        parts += [", ", tag("b", f"{share(-found.mean / second.totals.loss)} lower"), " than the next one, ", second.name]
+        parts += [
+            ", ",
+            tag("b", f"{share(-found.mean / second.totals.loss)} lower"),
+            " than the next one, ",
+            second.name,
+        ]
         parts += [f" ({value(second.totals.loss)}). ", _certainty(found, "from window to window of the same events")]
     yield join(*parts, "." if found is None else None)
 
@@ -63,7 +73,11 @@ def _of_comparison(comparison: Sequence[Compared], loss: str) -> Iterator[Markup
     parts: list[Markup | str] = [tag("b", best.name), f" predicts best: {loss} ", tag("b", value(best.log_loss))]
     if others and others[0].log_loss:
         lower = share(1 - best.log_loss / others[0].log_loss)
-        parts += [", ", tag("b", f"{lower} lower"), f" than the next one, {others[0].name} ({value(others[0].log_loss)})"]
+        parts += [
+            ", ",
+            tag("b", f"{lower} lower"),
+            f" than the next one, {others[0].name} ({value(others[0].log_loss)})",
+        ]
     parts += [". "]
     found = of_comparison(best)
     if found is not None and best.against is not None:
@@ -87,10 +101,9 @@ def _good(best: RunLog) -> Iterator[Markup]:
     parts: list[Markup | str] = []
     if told.normalized_entropy is not None:
         gain = 1 - told.normalized_entropy
-        parts += [
-            f"That is {share(abs(gain))} {'better' if gain > 0 else 'worse'} than always answering with the base rate, "
-            f"{share(told.base_rate)} positive labels. "
-        ]
+        than = "better" if gain > 0 else "worse"
+        of_base = f"{share(told.base_rate)} positive labels"
+        parts.append(f"That is {share(abs(gain))} {than} than always answering with the base rate, {of_base}. ")
     if told.auc is not None:
         parts += [f"It orders events right in {share(told.auc)} of pairs (AUC). "]
     if told.calibration is not None:
@@ -120,7 +133,9 @@ def _drift(runs: Sequence[RunLog], best: RunLog) -> Iterator[Markup]:
     others = [one for one in alarmed if one is not run]
     if others:
         names = ", ".join(one.name for one in others[:_MANY])
-        parts += [f"; {plural(len(others), 'other run')} alarmed too: {names}{' and more' if len(others) > _MANY else ''}"]
+        parts += [
+            f"; {plural(len(others), 'other run')} alarmed too: {names}{' and more' if len(others) > _MANY else ''}"
+        ]
     elif len(runs) > 1:
         parts += ["; no other run alarmed"]
     yield join(*parts, ".")

@@ -3,8 +3,8 @@
 from worker.evaluation.pace import MOST, Throughput
 
 
-def paced(steps: list[tuple[float, int]]) -> Throughput:
-    now = [0.0]
+def paced(steps: list[tuple[float, int]], began: float = 0.0) -> Throughput:
+    now = [began]
     throughput = Throughput(lambda: now[0])
     for at, events in steps:
         now[0] = at
@@ -13,9 +13,20 @@ def paced(steps: list[tuple[float, int]]) -> Throughput:
 
 
 def test_events_are_told_by_when_they_were_learned():
-    told = paced([(100.0, 5), (100.05, 5), (100.25, 7)]).paces()
-    assert [(pace.seconds, pace.events) for pace in told] == [(0, 10), (0.1, 0), (0.2, 7)]
-    assert {pace.length_seconds for pace in told} == {0.1}
+    told = paced([(100.0, 5), *[(100.05, 1)] * 10, (100.28, 7)], began=99.95).paces()
+    assert [(pace.seconds, pace.length_seconds, pace.events) for pace in told] == [
+        (0, 0.05, 0), (0.05, 0.1, 15), (0.15, 0.1, 0), (0.25, 0.08, 7)
+    ]  # fmt: skip
+
+
+def test_a_few_batches_are_not_told_as_ups_and_downs():
+    told = paced([(100.0 + second, 500) for second in range(1, 21)], began=100.0).paces()
+    assert [(pace.length_seconds, pace.events) for pace in told] == [(5, 2_000), (5, 2_500), (5, 2_500), (5, 3_000)]
+
+
+def test_what_took_no_time_at_all_has_a_pace():
+    (told,) = paced([(5.0, 100)], began=5.0).paces()
+    assert (told.seconds, told.length_seconds, told.events) == (0, 0.001, 100)
 
 
 def test_a_long_run_is_told_in_longer_steps():
