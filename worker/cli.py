@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "snapshot": "worker.commands.snapshot:snapshot",
     "simulate": "worker.commands.simulate:simulate",
     "load": "worker.commands.load:load",
+    "report": "worker.commands.report:report",
     "config": "worker.commands.config:config",
     "topics": "worker.commands.topics:topics",
     "doctor": "worker.commands.doctor:doctor",

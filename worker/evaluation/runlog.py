@@ -12,7 +12,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, JsonValue, ValidationError
 
 from worker import __version__
-from worker.errors import HeadraceError, IncompatibleDataError
+from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.evaluation.evaluation import Evaluation
 from worker.evaluation.measures import Bin, Mark, Measures, Part, Slice, Window
 from worker.evaluation.pace import Pace
@@ -142,7 +142,7 @@ class RunLog(Part):
         """Write it as JSON; a reader sees all of it or what was there before.
 
         Raises:
-            HeadraceError: the file cannot be written.
+            ConfigurationError: the file cannot be written.
         """
         write_whole(Path(path), self.model_dump_json(indent=1).encode() + b"\n")
 
@@ -167,7 +167,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that nobody sees a part of it: beside it, then in its place.
 
     Raises:
-        HeadraceError: it cannot be written.
+        ConfigurationError: it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def write_whole(path: Path, content: bytes) -> None:
             Path(beside).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise HeadraceError(f"{path} cannot be written: {error.strerror}; name another place") from error
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}; name another place") from error
 
 
 def _said(error: ValidationError) -> str:

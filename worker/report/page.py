@@ -7,6 +7,7 @@ the script that ships with it, so a mistake would not be the end of it.
 import re
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from html import escape
@@ -44,8 +45,7 @@ def write_report(
         now: seconds since 1970; the wall clock unless it is given.
 
     Raises:
-        ConfigurationError: there is no run, or they do not have the same loss.
-        HeadraceError: the file cannot be written.
+        ConfigurationError: there is no run, they do not have the same loss, or the file cannot be written.
     """
     write_whole(Path(path), report(runs, comparison, now=time.time() if now is None else now).encode())
 
@@ -68,6 +68,7 @@ def report(runs: Sequence[RunLog], comparison: Sequence[Compared] | None = None,
         raise ConfigurationError(
             f"runs of logistic and of squared loss do not compare: {told}. Make a report of each kind"
         )
+    runs = _told_apart(runs)
     if comparison is None:
         comparison = next((run.comparison for run in runs if run.comparison), None)
     best = ranked(runs)[:MOST_SHOWN]
@@ -86,6 +87,17 @@ def report(runs: Sequence[RunLog], comparison: Sequence[Compared] | None = None,
         "data": _data(shown, axis, charts),
     }
     return _PLACE.sub(lambda found: places[found[1]], template)
+
+
+def _told_apart(runs: Sequence[RunLog]) -> list[RunLog]:
+    """Give runs of the same name a number."""
+    names: Counter[str] = Counter()
+    told = []
+    for run in runs:
+        names[run.name] += 1
+        more = names[run.name]
+        told.append(run if more == 1 else run.model_copy(update={"name": f"{run.name} ({more})"}))
+    return told
 
 
 def _body(

@@ -87,7 +87,7 @@ def moment(milliseconds: float, *, precise: bool = True) -> str:
     try:
         return f"{datetime.fromtimestamp(milliseconds / 1_000, UTC):%Y-%m-%d %H:%M{':%S' if precise else ''} UTC}"
     except (ValueError, OverflowError, OSError):  # an event's clock may be off by any number of years
-        return f"{np.datetime64(int(milliseconds), 'ms')} UTC".replace("T", " ")
+        return f"{np.datetime64(int(milliseconds), 'ms')}".replace("T", " ") + " UTC"
 
 
 def _clock(time: int, step: int) -> str:

@@ -10,14 +10,15 @@ _MINUS = "\N{MINUS SIGN}"
 def value(number: float | None) -> str:
     """Write a loss, a quotient or an area.
 
-    >>> value(0.46189), value(1234.5), value(None) == UNKNOWN, value(1e-7)
-    ('0.4619', '1,234.5', True, '1e-07')
+    >>> value(0.46189), value(1234.5), value(12345.6), value(None) == UNKNOWN, value(1e-7)
+    ('0.4619', '1,234.5', '12,346', True, '1e-07')
     """
     if number is None or not isfinite(number):
         return UNKNOWN
     if number and abs(number) < 0.0005:
         return f"{number:.2g}".replace("-", _MINUS, 1) if number < 0 else f"{number:.2g}"
-    return (f"{number:.4f}" if abs(number) < 100 else f"{number:,.1f}").replace("-", _MINUS)
+    digits = 4 if abs(number) < 100 else 1 if abs(number) < 10_000 else 0
+    return f"{number:,.{digits}f}".replace("-", _MINUS)
 
 
 def signed(number: float | None) -> str:

@@ -6,7 +6,7 @@ import stat
 import numpy as np
 import pytest
 
-from worker.errors import HeadraceError, IncompatibleDataError
+from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.evaluation.configuration import changed
 from worker.evaluation.evaluation import Evaluation
 from worker.evaluation.runlog import Compared, Example, RunLog
@@ -42,7 +42,7 @@ def test_what_is_written_is_read_back(run, tmp_path):
 
 def test_a_file_that_cannot_be_written_leaves_what_was_there(run, tmp_path):
     (tmp_path / "file").write_text("before")
-    with pytest.raises(HeadraceError, match="cannot be written"):
+    with pytest.raises(ConfigurationError, match="cannot be written"):
         run.write(tmp_path / "file" / "run.json")
     assert (tmp_path / "file").read_text() == "before"
 
