@@ -58,7 +58,7 @@ class Scale:
     def of_times(cls, begin: int, end: int, *, relative: bool = False) -> Self:
         """Cover times, milliseconds since 1970, or since the beginning of each run."""
         end = max(end, begin + 1)
-        step = next((one for one in _STEPS if (end - begin) / one <= _MOST_TICKS), None)
+        step = next((one for one in _STEPS if (end - begin) / one <= _MOST_TICKS / (2 if one < _MS["s"] else 1)), None)
         if step is None:
             step = ceil((end - begin) / _MOST_TICKS / _STEPS[-1]) * _STEPS[-1]
         first = ceil(begin / step) * step
@@ -96,7 +96,7 @@ def _clock(time: int, step: int) -> str:
     except (ValueError, OverflowError, OSError):
         return str(np.datetime64(time, "ms"))[:10]
     if step < _MS["s"]:
-        return f"{when:%H:%M:%S}.{time % 1_000:03d}"
+        return f"{when:%M:%S}.{time % 1_000:03d}"
     if step < _MS["min"]:
         return f"{when:%H:%M:%S}"
     if step < _MS["d"]:
@@ -109,4 +109,8 @@ def _number_ticks(low: float, high: float, most: int = 5) -> list[tuple[float, s
     power = 10.0 ** floor(log10(rough))
     step = next(one * power for one in (1, 2, 5, 10) if one * power >= rough)
     digits = max(0, -floor(log10(step) + 1e-9))
-    return [(at * step, f"{at * step:,.{digits}f}") for at in range(ceil(low / step), floor(high / step) + 1)]
+    return [(at * step, _short(at * step, digits)) for at in range(ceil(low / step), floor(high / step) + 1)]
+
+
+def _short(value: float, digits: int) -> str:
+    return f"{value / 1e6:,.4g} M" if abs(value) >= 1e6 else f"{value:,.{digits}f}"

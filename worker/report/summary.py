@@ -35,7 +35,7 @@ def _what(runs: Sequence[RunLog]) -> Markup:
     bounds = [(run.windows[0].begin, run.windows[-1].end) for run in runs if run.windows]
     if bounds:
         begin, end = min(one for one, _ in bounds), max(one for _, one in bounds)
-        parts += [f", whose event time goes from {moment(begin, precise=False)} to {moment(end, precise=False)}"]
+        parts += [", whose event time goes from ", _time(begin, precise=False), " to ", _time(end, precise=False)]
     parts += [". Every event was predicted before it was learned, so all numbers are of events the model had not seen."]
     if not same:
         parts += [" The runs measured different events: compare their numbers with care."]
@@ -58,12 +58,8 @@ def _best(runs: Sequence[RunLog], best: RunLog, comparison: Sequence[Compared] |
     verdict = "predicts best" if found is not None and found.is_clear else "has the lowest loss"
     parts: list[Markup | str] = [tag("b", best.name), f" {verdict}: {loss} ", tag("b", value(best.totals.loss))]
     if found is not None and second.totals.loss:
-        parts += [
-            ", ",
-            tag("b", f"{share(-found.mean / second.totals.loss)} lower"),
-            " than the next one, ",
-            second.name,
-        ]
+        lower = f"{share(-found.mean / second.totals.loss)} lower"
+        parts += [", ", tag("b", lower) if found.is_clear else lower, " than the next one, ", second.name]
         parts += [f" ({value(second.totals.loss)}). ", _certainty(found, "from window to window of the same events")]
     yield join(*parts, "." if found is None else None)
 
@@ -129,7 +125,7 @@ def _drift(runs: Sequence[RunLog], best: RunLog) -> Iterator[Markup]:
     parts: list[Markup | str] = [tag("b", "Drift"), f": {plural(run.alarms, 'alarm')} in {run.name}"]
     if run.marks:
         first = run.marks[0]
-        parts += [f", the first at {moment(first.time)} ({first.signal}, shard {first.shard})"]
+        parts += [", the first at ", _time(first.time), f" ({first.signal}, shard {first.shard})"]
     others = [one for one in alarmed if one is not run]
     if others:
         names = ", ".join(one.name for one in others[:_MANY])
@@ -153,3 +149,7 @@ def _rejected(runs: Sequence[RunLog]) -> Iterator[Markup]:
         f"{plural(rejected, 'event')} ({of_all}) could not be read and {'was' if rejected == 1 else 'were'} left out"
         f"{f' in {worst.name}' if len(runs) > 1 else ''}, most often as {reason} ({count(most)})."
     )
+
+
+def _time(milliseconds: int, *, precise: bool = True) -> Markup:
+    return tag("span", moment(milliseconds, precise=precise), class_="whole")

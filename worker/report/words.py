@@ -34,11 +34,13 @@ def signed(number: float | None) -> str:
 def share(number: float | None) -> str:
     """Write a share as a percentage.
 
-    >>> share(0.01234), share(0.00001234), share(0.0), share(0.5)
-    ('1.2 %', '0.0012 %', '0 %', '50 %')
+    >>> share(0.01234), share(0.00001234), share(3e-7), share(0.0), share(0.5)
+    ('1.2 %', '0.0012 %', '<0.001 %', '0 %', '50 %')
     """
     if number is None or not isfinite(number):
         return UNKNOWN
+    if 0 < abs(number) < 1e-5:
+        return "<0.001 %"
     return f"{100 * number:.{2 if abs(number) < 1 else 3}g} %".replace("-", _MINUS)
 
 

@@ -1,5 +1,7 @@
 """Which run is best, and whether that is more than chance."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -72,9 +74,8 @@ def test_calibration_is_told_in_words(noise, said):
 
 def test_drift_is_told_of_the_best_run_or_of_another():
     quiet, alarmed = run_of("quiet", 20_000, noise=0.1), run_of("alarmed", 20_000, noise=1.0, alarms=2)
-    assert "2 alarms in alarmed, the first at 2025-01-01 00:00:06 UTC (residual, shard 0)" in "".join(
-        sentences([quiet, alarmed], None)
-    )
+    told = re.sub("<.*?>", "", "".join(sentences([quiet, alarmed], None)))
+    assert "2 alarms in alarmed, the first at 2025-01-01 00:00:06 UTC (residual, shard 0)" in told
     assert "No drift detector raised an alarm" in "".join(sentences([quiet], None))
 
 
