@@ -7,6 +7,7 @@ from pydantic import BaseModel, JsonValue
 from worker.learning import Learning
 
 _SECTIONS: Final = ("events", "model", "quality")
+_NAMES: Final = {"events": {"topic"}, "model": {"name", "topic"}}  # where it is, not what is learned
 
 
 def changed(learning: Learning) -> dict[str, JsonValue]:
@@ -20,7 +21,11 @@ def changed(learning: Learning) -> dict[str, JsonValue]:
     """
     told = dict[str, JsonValue]()
     for section in _SECTIONS:
-        told |= {f"{section}.{name}": value for name, value in _differing(getattr(learning, section)).items()}
+        told |= {
+            f"{section}.{name}": value
+            for name, value in _differing(getattr(learning, section)).items()
+            if name not in _NAMES.get(section, ())
+        }
     for name, feature in learning.features.items():
         told |= {
             f"features.{name}.{setting}": value

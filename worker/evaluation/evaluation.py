@@ -46,6 +46,7 @@ class Evaluation:
         self.sums = Windows(logistic=logistic)
         self.slicing = Slices() if slices is None else slices
         self.slice_sums = np.zeros((len(self.slicing), 4))
+        self.least_width = 0  # of windows that are told, milliseconds
         self.alarms = 0  # of all detectors, those too of which no mark is kept
         self.noted: list[Mark] = []
         self.wall = None if clock is None else Throughput(clock)
@@ -68,7 +69,7 @@ class Evaluation:
     ) -> None:
         """Take in a batch that a shard has learned, and alarms of drift: an observer of `worker.pipeline.Pipeline`."""
         self.add(batch.times, observed, batch.labels, weights, judged, batch.entries)
-        self._note_alarms(state.shard, state.watch, int(np.count_nonzero(weights)))
+        self.note_alarms(state.shard, state.watch, int(np.count_nonzero(weights)))
 
     def add(
         self,
@@ -98,6 +99,23 @@ class Evaluation:
             self.slicing.add(entries, observed, labels, weights, judged.losses, self.slice_sums)
         if self.wall is not None and len(times):
             self.wall.add(len(times))
+
+    def add_sums(self, time: int, more: Progress, slice_sums: NDArray[np.float64] | None = None) -> None:
+        """Take in events of which only the sums are known, as those of a version.
+
+        Where in its bin a score lies is not known: it counts as in the middle, which moves the calibration error by
+        less than a hundredth of itself.
+
+        Args:
+            time: event time that stands for all of them, milliseconds since 1970.
+            more: their sums.
+            slice_sums: [slices, 4] their sums by slice.
+        """
+        self.sums.add_sums(time, more)
+        if slice_sums is not None:
+            self.slice_sums = self.slice_sums + slice_sums
+        if self.wall is not None and more.events:
+            self.wall.add(more.events)
 
     def merge(self, other: "Evaluation") -> None:
         """Add what another one measured of other events, under the same settings.
@@ -136,8 +154,10 @@ class Evaluation:
         Neighbours are joined until there are `least_events` in the mean.
         """
         told = self.sums.copy()
-        while len(told) > 1 and self.events < least_events * len(told):
+        while len(told) > 1 and (self.events < least_events * len(told) or told.width < self.least_width):
             told.join()
+        while (wider := told.copy()).join() == len(told) > 1:  # days that are told by dates are days
+            told = wider
         return [
             measures.window(
                 int(told.begins[at]), told.width,
@@ -169,8 +189,14 @@ class Evaluation:
         """Tell how many events were learned when; nothing without a clock."""
         return [] if self.wall is None else self.wall.paces()
 
-    def _note_alarms(self, shard: int, watch: Watch, events: int) -> None:
-        """Note the alarms within the last batch, of so many events that detectors look at."""
+    def note_alarms(self, shard: int, watch: Watch, events: int) -> None:
+        """Note the alarms of a shard within its last batch, of so many events that detectors look at.
+
+        Args:
+            shard: its number.
+            watch: what is known of it after the batch.
+            events: of the batch, those whose weight is not 0.
+        """
         counts = watch.words[_ALARMS].astype(np.int64)
         known = self._alarms.get(shard)
         self._alarms[shard] = counts

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.quality import slices
 from worker.quality.layout import SCORE_BINS
-from worker.quality.progress import BINS, LABEL, LOSS, PREDICTION, WEIGHT, Progress
+from worker.quality.progress import BINS, LABEL, LOGIT_LIMIT, LOSS, PREDICTION, WEIGHT, Progress
 
 _A_SCORE_BIN = BINS // SCORE_BINS
 
@@ -127,7 +127,7 @@ def reliability(progress: Progress, scores: NDArray[np.float64]) -> list[Bin]:
     """Give the bins of scores that have events, rising."""
     positive = _by_score(progress.histogram[1])
     weight = _by_score(progress.histogram[0]) + positive
-    edges = 1 / (1 + np.exp(-np.linspace(-8, 8, SCORE_BINS + 1)))
+    edges = 1 / (1 + np.exp(-np.linspace(-LOGIT_LIMIT, LOGIT_LIMIT, SCORE_BINS + 1)))
     edges[0], edges[-1] = 0.0, 1.0  # what lies beyond is in the outermost
     return [
         Bin(

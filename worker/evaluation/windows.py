@@ -14,10 +14,23 @@ from numpy.typing import NDArray
 
 from worker.evaluation.spans import WIDTHS_MS, wider
 from worker.quality.layout import SCORE_BINS
-from worker.quality.progress import BINS, EVENTS, LABEL, LOSS, PREDICTION, SQUARED_ERROR, WEIGHT, Judged, place_of
+from worker.quality.progress import (
+    BINS,
+    EVENTS,
+    LABEL,
+    LOGIT_LIMIT,
+    LOSS,
+    PREDICTION,
+    SQUARED_ERROR,
+    WEIGHT,
+    Judged,
+    Progress,
+    place_of,
+)
 
 MOST: Final = 240  # more than a screen can tell apart
 A_SCORE_BIN: Final = BINS // SCORE_BINS
+_MIDDLES = 1.0 / (1.0 + np.exp(-LOGIT_LIMIT * ((2 * np.arange(BINS) + 1) / BINS - 1)))  # probabilities, of the bins
 
 
 @dataclass(kw_only=True)
@@ -68,6 +81,24 @@ class Windows:
             if done < len(times):
                 self._open(int(times[done]))
 
+    def add_sums(self, time: int, more: Progress) -> None:
+        """Add events of about one time, of which only the sums are known; scores count as in the middle of their bin.
+
+        Args:
+            time: milliseconds since 1970.
+            more: their sums.
+        """
+        places = self.begins[: self.count]
+        begin = time // self.width * self.width
+        if begin not in places:
+            self._open(time)
+            begin = time // self.width * self.width
+        at = int(np.searchsorted(self.begins[: self.count], begin))
+        self.sums[at] += more.sums
+        self.histogram[at] += more.histogram
+        self.scores[at] += (more.histogram.sum(axis=0) * _MIDDLES).reshape(SCORE_BINS, A_SCORE_BIN).sum(axis=1)
+        self.total += more.sums
+
     def merge(self, other: "Windows") -> None:
         """Add those of other events."""
         more = other.copy()
@@ -91,11 +122,11 @@ class Windows:
         self.sums, self.histogram, self.scores = added
         self.total = self.total + other.total
 
-    def join(self) -> None:
-        """Join neighbours: windows of the next width."""
+    def join(self) -> int:
+        """Join neighbours: windows of the next width; gives how many there are then."""
         self.width = wider(self.width)
         if not self.count:
-            return
+            return 0
         begins, firsts = np.unique(self.begins[: self.count] // self.width * self.width, return_index=True)
         for array in self.arrays():
             joined = np.add.reduceat(array[: self.count], firsts)
@@ -103,6 +134,7 @@ class Windows:
             array[: len(begins)] = joined
         self.count = len(begins)
         self.begins[: self.count] = begins
+        return self.count
 
     def copy(self) -> Self:
         """Copy them as they are now."""

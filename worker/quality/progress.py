@@ -14,7 +14,7 @@ from worker.model.arithmetic import log
 from worker.model.compiling import hot
 
 BINS = 512
-_LOGIT_LIMIT = 8.0
+LOGIT_LIMIT = 8.0
 _SMALLEST_PROBABILITY = 1e-7
 EVENTS, WEIGHT, LOSS, LABEL, PREDICTION, SQUARED_ERROR = range(6)
 
@@ -50,6 +50,12 @@ class Progress:
     def copy(self) -> "Progress":
         """Copy the sums as they are now."""
         return Progress(logistic=self.logistic, sums=self.sums.copy(), histogram=self.histogram.copy())
+
+    def __sub__(self, before: "Progress") -> "Progress":
+        """Give what came since the same shard was so far."""
+        return Progress(
+            logistic=self.logistic, sums=self.sums - before.sums, histogram=self.histogram - before.histogram
+        )
 
     def __add__(self, other: "Progress") -> "Progress":
         """Add up two shards."""
@@ -120,7 +126,7 @@ class Progress:
 @hot
 def place_of(logit: float) -> int:
     """Tell which bin of the histogram a logit falls into."""
-    return int(min(max((logit + _LOGIT_LIMIT) / (2.0 * _LOGIT_LIMIT) * BINS, 0.0), BINS - 1.0))
+    return int(min(max((logit + LOGIT_LIMIT) / (2.0 * LOGIT_LIMIT) * BINS, 0.0), BINS - 1.0))
 
 
 @njit(cache=True, nogil=True)

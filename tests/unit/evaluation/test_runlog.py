@@ -74,7 +74,10 @@ def test_what_cannot_be_read_is_refused(tmp_path):
 
 def test_the_settings_that_are_told_are_those_that_differ():
     learning = Learning.model_validate(
-        {"features": {"user": {}, "price": {"kind": "numeric", "transform": "log"}}, "model": {"half_life": "7d"}}
+        {
+            "features": {"user": {}, "price": {"kind": "numeric", "transform": "log"}},
+            "model": {"half_life": "7d", "topic": "elsewhere"},
+        }
     )
     assert changed(learning) == {
         "model.half_life": "7d",
