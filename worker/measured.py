@@ -28,7 +28,7 @@ from worker.stream.feed import Feed
 from worker.stream.tail import Tail, despite_trimming
 
 
-def measured(config: Config, name: str, progress: Callable[[int], None] = lambda _versions: None) -> RunLog:
+def measured(config: Config, name: str, progress: Callable[[int], None] = lambda _offsets: None) -> RunLog:
     """Read all versions that are kept, and give the log of what was measured in them.
 
     What was learned before the oldest of them is not in it: so far a shard's sums are where its log begins.
@@ -36,7 +36,7 @@ def measured(config: Config, name: str, progress: Callable[[int], None] = lambda
     Args:
         config: where the model is.
         name: of the run.
-        progress: told how many versions were read since it was called last.
+        progress: told how many offsets were passed since it was called last.
 
     Raises:
         IncompatibleDataError: there is no such topic, no version in it, or one that cannot be read.
@@ -122,10 +122,14 @@ def _read(config: Config, shard: int, progress: Callable[[int], None]) -> _Shard
     found = _Shard()
     with Tail(reader_settings(config.kafka), config.model.topic, shard) as tail:
         assembler: Assembler | None = None
-        for record, offset in tail.records(tail.bounds()[0]):
+        begin, end = tail.bounds()
+        passed = begin
+        for record, offset in tail.records(begin):
             assembler = assembler or Assembler(record.model, shard)
             version = assembler.feed(record, offset)
             if version is not None:
                 found.add(version)
-                progress(1)
+            progress(offset + 1 - passed)
+            passed = offset + 1
+        progress(max(0, end - passed))
     return found

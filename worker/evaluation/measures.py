@@ -4,7 +4,7 @@ from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from worker.quality import slices
 from worker.quality.layout import SCORE_BINS
@@ -23,25 +23,29 @@ class Measures(Part):
     """How well some events were predicted, before they were learned."""
 
     events: int
-    weight: float  # their sum; an event of weight 0 is counted and not measured
-    loss: float | None  # mean log loss in nats, or mean half squared error
-    base_rate: float | None  # mean label
+    weight: float = Field(description="their sum; an event of weight 0 is counted and not measured")
+    loss: float | None = Field(description="mean log loss in nats, or mean half squared error")
+    base_rate: float | None = Field(description="mean label")
     mean_score: float | None
-    squared_error: float | None  # mean; of probabilities, the Brier score
+    squared_error: float | None = Field(description="mean; of probabilities, the Brier score")
     # Of the logistic loss:
-    baseline: float | None = None  # log loss of always predicting the base rate of these very events
-    normalized_entropy: float | None = None  # loss over baseline: below 1 is better than the base rate alone
-    calibration: float | None = None  # sum of scores over sum of labels: 1 is calibrated
-    calibration_error: float | None = None  # expected calibration error: mean distance of score and label over bins
+    baseline: float | None = Field(None, description="log loss of always predicting the base rate of these very events")
+    normalized_entropy: float | None = Field(
+        None, description="loss over baseline: below 1 is better than the base rate alone"
+    )
+    calibration: float | None = Field(None, description="sum of scores over sum of labels: 1 is calibrated")
+    calibration_error: float | None = Field(
+        None, description="expected calibration error: mean distance of score and label over bins"
+    )
     auc: float | None = None
-    auc_error: float | None = None  # a bound: the exact area is within so much of `auc`
+    auc_error: float | None = Field(None, description="a bound: the exact area is within so much of `auc`")
 
 
 class Window(Measures):
     """The same of a window of event time."""
 
-    begin: int  # milliseconds since 1970
-    end: int  # where the next one begins
+    begin: int = Field(description="milliseconds since 1970")
+    end: int = Field(description="where the next one begins")
 
 
 class Slice(Part):
@@ -64,20 +68,22 @@ class Bin(Part):
     low: float
     high: float
     weight: float
-    score: float  # mean
-    label: float  # mean
+    score: float = Field(description="mean")
+    label: float = Field(description="mean")
 
 
 class Mark(Part):
     """An alarm of a drift detector."""
 
-    time: int  # event time, milliseconds since 1970
+    time: int = Field(description="event time, milliseconds since 1970")
     shard: int
-    signal: str  # the detector, see `worker.quality.layout.NAMES`
-    event: int  # its number in the shard, from 1, among those whose weight is not 0
-    size: float  # the statistic that alarmed
-    threshold: float  # where it alarms
-    alarms: int = 1  # that this one stands for: of several of a detector in one batch only the last is known
+    signal: str = Field(description="the detector, see `worker.quality.layout.NAMES`")
+    event: int = Field(description="its number in the shard, from 1, among those whose weight is not 0")
+    size: float = Field(description="the statistic that alarmed")
+    threshold: float = Field(description="where it alarms")
+    alarms: int = Field(
+        1, description="that this one stands for: of several of a detector in one batch only the last is known"
+    )
 
     @property
     def order(self) -> tuple[int, int, str, int]:

@@ -19,7 +19,7 @@ _INSTANT = 0.001  # seconds: what is measured is no shorter
 class Pace(Part):
     """Events that were learned within some seconds of a run."""
 
-    seconds: float  # since it began
+    seconds: float = Field(description="since it began")
     length_seconds: float = Field(gt=0)
     events: int
 

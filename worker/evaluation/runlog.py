@@ -4,8 +4,7 @@ Written whole or not at all, and read back only as what it is: a document of ano
 not belong there, is refused with the place of it.
 """
 
-import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -25,8 +24,8 @@ class Example(Part):
 
     shard: int
     offset: int
-    detail: str  # why, for people
-    value: str | None = None  # the beginning of what it holds, where that is to be shown
+    detail: str = Field(description="why, for people")
+    value: str | None = Field(None, description="the beginning of what it holds, where that is to be shown")
 
 
 class Compared(Part):
@@ -40,42 +39,46 @@ class Compared(Part):
     difference: float | None = (
         None  # of the mean loss, event by event, from the run it is compared with: below 0 is better
     )
-    low: float | None = None  # the confidence interval of that, from differences event by event
+    low: float | None = Field(None, description="the confidence interval of that, from differences event by event")
     high: float | None = None
     confidence: float = Field(0.95, gt=0, lt=1)
-    against: str | None = None  # the name of the run it is compared with; None of that run itself
+    against: str | None = Field(None, description="the name of the run it is compared with; None of that run itself")
     events: int | None = None
     seconds: float | None = None
-    settings: dict[str, JsonValue] = {}  # in which it differs from the others
+    settings: dict[str, JsonValue] = Field({}, description="in which it differs from the others")
 
 
 class RunLog(Part):
     """What one run measured."""
 
     format: Literal[1] = 1
-    headrace: str = __version__  # the release that measured
+    headrace: str = Field(__version__, description="the release that measured")
     name: str = Field(min_length=1, max_length=200)
-    mode: str = Field(min_length=1, max_length=60)  # such as "replay", "as recorded", "backtest", "live"
-    source: str = ""  # where the events came from: a recording, a topic
-    configuration: dict[str, JsonValue] = {}  # settings by their dotted names, those that are not the defaults
-    when: int  # when the run began, milliseconds since 1970, by the clock of the machine
-    seconds: float = Field(ge=0)  # that it took
-    events: int = Field(ge=0)  # learned
+    mode: str = Field(min_length=1, max_length=60, description="such as 'replay', 'as recorded', 'backtest', 'live'")
+    source: str = Field("", description="where the events came from: a recording, a topic")
+    configuration: dict[str, JsonValue] = Field(
+        {}, description="settings by their dotted names, those that are not the defaults"
+    )
+    when: int = Field(description="when the run began, milliseconds since 1970, by the clock of the machine")
+    seconds: float = Field(ge=0, description="that it took")
+    events: int = Field(ge=0, description="learned")
     events_per_second: float = Field(ge=0)
     loss: Literal["logistic", "squared"]
     totals: Measures
-    windows: list[Window] = []  # of event time, rising
+    windows: list[Window] = Field([], description="of event time, rising")
     slices: list[Slice] = []
     reliability: list[Bin] = []
-    marks: list[Mark] = []  # alarms of drift, by event time
-    alarms: int = 0  # all of them: of very many not every one has a mark
-    rejected: dict[str, int] = {}  # events by the reason, see `worker.events.rejects`
-    examples: dict[str, list[Example]] = {}  # a few rejected records by the reason
-    skipped: dict[str, int] = {}  # valid events that were not learned, by the reason
+    marks: list[Mark] = Field([], description="alarms of drift, by event time")
+    alarms: int = Field(0, description="all of them: of very many not every one has a mark")
+    rejected: dict[str, int] = Field({}, description="events by the reason, see `worker.events.rejects`")
+    examples: dict[str, list[Example]] = Field({}, description="a few rejected records by the reason")
+    skipped: dict[str, int] = Field({}, description="valid events that were not learned, by the reason")
     shards: int = Field(0, ge=0)
-    digests: dict[int, str] = {}  # by shard, of all that it has learned: equal exactly when the shards are equal
+    digests: dict[int, str] = Field(
+        {}, description="by shard, of all that it has learned: equal exactly when the shards are equal"
+    )
     throughput: list[Pace] = []
-    comparison: list[Compared] | None = None  # of this run with others, the best first
+    comparison: list[Compared] | None = Field(None, description="of this run with others, the best first")
 
     @classmethod
     def of(
@@ -169,21 +172,15 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         ConfigurationError: it cannot be written.
     """
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(beside).chmod(0o666 & ~umask)  # `mkstemp` lets nobody else read
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+        beside.write_bytes(content)
+        beside.replace(path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}; name another place") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _said(error: ValidationError) -> str:
