@@ -5,6 +5,7 @@ not belong there, is refused with the place of it.
 """
 
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -180,7 +181,8 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}; name another place") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # it is in its place, or was never there
+            beside.unlink()
 
 
 def _said(error: ValidationError) -> str:
