@@ -1,7 +1,7 @@
 """Which run is best and by how much: over the same events, window by window, for chance moves both runs at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Final
 
@@ -15,11 +15,18 @@ _NORMAL_95: Final = 1.959964
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The mean loss of one run less that of another, and a 95 % confidence interval where there is one."""
+    """The mean loss of one run less that of another, and a confidence interval where there is one."""
 
     mean: float
     low: float | None = None
     high: float | None = None
+    confidence: float = 0.95
+
+    @property
+    def reversed(self) -> "Difference":
+        """Give that of the other run from the one."""
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return replace(self, mean=-self.mean, low=low, high=high)
 
     @property
     def is_clear(self) -> bool | None:
@@ -65,4 +72,6 @@ def difference(one: RunLog, other: RunLog) -> Difference | None:
 
 def of_comparison(entry: Compared) -> Difference | None:
     """Give what a comparison that was made event by event says of a run."""
-    return None if entry.difference is None else Difference(mean=entry.difference, low=entry.low, high=entry.high)
+    return None if entry.difference is None else Difference(
+        mean=entry.difference, low=entry.low, high=entry.high, confidence=entry.confidence
+    )  # fmt: skip

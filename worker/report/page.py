@@ -121,12 +121,12 @@ def _body(
         "above an alarm is an upright line with a dot.",
         details.marks_table(shown) or _fine("No alarm."),
     )
-    slices = values.slices_table(shown)
-    if slices is not None:
+    slices = values.slices_tables(shown)
+    if slices:
         meaning = (
             "The same for events whose field has a certain value: a model may do well in the mean and badly for some."
         )
-        yield _section("Slices", meaning, slices)
+        yield _section("Slices", meaning, *slices)
     yield _section(
         "Settings", "In what the runs differ; what is not named is the default.", details.settings_table(shown)
     )

@@ -14,7 +14,7 @@ _MANY = 3  # names in a sentence
 
 def sentences(runs: Sequence[RunLog], comparison: Sequence[Compared] | None) -> list[Markup]:
     """Say it, a sentence or two each."""
-    best = ranked(runs)[0]
+    best = _best_of(runs, comparison)
     return [_what(runs), *_best(runs, best, comparison), *_good(best), *_drift(runs, best), *_rejected(runs)]
 
 
@@ -48,46 +48,54 @@ def _best(runs: Sequence[RunLog], best: RunLog, comparison: Sequence[Compared] |
         return
     loss = "log loss" if best.loss == "logistic" else "loss"
     if comparison:
-        yield from _of_comparison(comparison, loss)
+        yield _of_comparison(comparison, loss)
         return
     if len(runs) == 1:
         yield join(f"Its {loss} is ", tag("b", value(best.totals.loss)), ".")
         return
     second = ranked(runs)[1]
-    found = difference(best, second)
-    verdict = "predicts best" if found is not None and found.is_clear else "has the lowest loss"
-    parts: list[Markup | str] = [tag("b", best.name), f" {verdict}: {loss} ", tag("b", value(best.totals.loss))]
-    if found is not None and second.totals.loss:
-        lower = f"{share(-found.mean / second.totals.loss)} lower"
-        parts += [", ", tag("b", lower) if found.is_clear else lower, " than the next one, ", second.name]
-        parts += [f" ({value(second.totals.loss)}). ", _certainty(found, "from window to window of the same events")]
-    yield join(*parts, "." if found is None else None)
+    how = "from window to window of the same events"
+    names = (best.name, best.totals.loss), (second.name, second.totals.loss)
+    yield _ranking(*names, loss, _certainty(difference(best, second), how))
 
 
-def _of_comparison(comparison: Sequence[Compared], loss: str) -> Iterator[Markup]:
+def _of_comparison(comparison: Sequence[Compared], loss: str) -> Markup:
     best, *others = sorted(comparison, key=lambda one: one.log_loss)
-    parts: list[Markup | str] = [tag("b", best.name), f" predicts best: {loss} ", tag("b", value(best.log_loss))]
-    if others and others[0].log_loss:
-        lower = share(1 - best.log_loss / others[0].log_loss)
-        parts += [
-            ", ",
-            tag("b", f"{lower} lower"),
-            f" than the next one, {others[0].name} ({value(others[0].log_loss)})",
-        ]
-    parts += [". "]
-    found = of_comparison(best)
-    if found is not None and best.against is not None:
-        parts += [f"Compared with {best.against}: ", _certainty(found, "event by event")]
-    yield join(*parts)
+    if not others:
+        return join(f"The {loss} of ", tag("b", best.name), " is ", tag("b", value(best.log_loss)), ".")
+    second = others[0]
+    if second.against == best.name:  # which makes it the other way round
+        found = of_comparison(second)
+        found = found and found.reversed
+    else:
+        found = of_comparison(best) if best.against == second.name else None
+    names = (best.name, best.log_loss), (second.name, second.log_loss)
+    return _ranking(*names, loss, _certainty(found, "event by event"))
 
 
-def _certainty(found: Difference, how: str) -> Markup:
+def _ranking(
+    best: tuple[str, float], second: tuple[str, float | None], loss: str, certainty: tuple[bool, Markup]
+) -> Markup:
+    (name, lowest), (next_name, next_loss), (clear, told) = best, second, certainty
+    verdict = "predicts best" if clear else "has the lowest loss"
+    parts: list[Markup | str] = [tag("b", name), f" {verdict}: {loss} ", tag("b", value(lowest))]
+    if next_loss:
+        lower = f"{share(1 - lowest / next_loss)} lower"
+        parts += [", ", tag("b", lower) if clear else lower, f" than the next one, {next_name} ({value(next_loss)})"]
+    return join(*parts, ". ", told)
+
+
+def _certainty(found: Difference | None, how: str) -> tuple[bool, Markup]:
+    """Tell whether a difference is more than chance, and say so."""
+    if found is None:
+        return False, Markup()
     if found.low is None or found.high is None:
-        return join(f"The difference is {signed(found.mean)}; whether that is chance, these runs cannot tell.")
-    between = f"between {signed(found.low)} and {signed(found.high)} with 95 % confidence, {how}"
+        return False, join(f"The difference is {signed(found.mean)}; whether that is chance, these runs cannot tell.")
+    sure = f"with {share(found.confidence)} confidence, {how}"
+    between = f"The difference is {signed(found.mean)}, between {signed(found.low)} and {signed(found.high)} {sure}: "
     if found.is_clear:
-        return join(f"The difference is {signed(found.mean)}, {between}: more than chance.")
-    return join(f"The difference is {signed(found.mean)}, {between}: ", tag("b", "it may be chance"), ".")
+        return True, join(between, "more than chance.")
+    return False, join(between, tag("b", "it may be chance"), ".")
 
 
 def _good(best: RunLog) -> Iterator[Markup]:
@@ -153,3 +161,12 @@ def _rejected(runs: Sequence[RunLog]) -> Iterator[Markup]:
 
 def _time(milliseconds: int, *, precise: bool = True) -> Markup:
     return tag("span", moment(milliseconds, precise=precise), class_="whole")
+
+
+def _best_of(runs: Sequence[RunLog], comparison: Sequence[Compared] | None) -> RunLog:
+    """Give the best run, by the comparison if there is one and it is among the runs."""
+    ranking = ranked(runs)
+    if comparison:
+        name = min(comparison, key=lambda one: one.log_loss).name
+        return next((run for run in ranking if run.name == name), ranking[0])
+    return ranking[0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from worker.evaluation.measures import Slice
 from worker.evaluation.runlog import RunLog
 from worker.report.figures import Axis, Figure
 from worker.report.markup import Child, Markup, join
@@ -57,31 +58,30 @@ def throughput_table(runs: Sequence[RunLog]) -> Markup:
     return behind(table(columns, rows, label="Events a second"), f"Values of {plural(len(rows), 'step')}")
 
 
-def slices_table(runs: Sequence[RunLog]) -> Markup | None:
-    """Tell of every slice, how well runs predict it."""
+def slices_tables(runs: Sequence[RunLog]) -> list[Markup]:
+    """Tell of every slice, how well runs predict it: its loss, and behind lines that open them the other values."""
     of_runs = [{(one.field, one.value): one for one in run.slices} for run in runs]
     names = list(dict.fromkeys(name for of_run in of_runs for name in of_run))
     if not names:
-        return None
-    columns = [Column(head="Slice", text=True), Column(head="Share"), Column(head="Base rate")]
-    for number, run in enumerate(runs):
-        columns += [
-            Column(head=join(named(run, number), ": loss"), run=number),
-            Column(head="normalised entropy", run=number), Column(head="calibration", run=number),
-        ]  # fmt: skip
-    rows = []
-    for name in names:
-        first = next(of_run[name] for of_run in of_runs if name in of_run)
-        weight = next(run.totals.weight for run, of_run in zip(runs, of_runs, strict=True) if name in of_run)
-        row: list[Child] = [
-            f"{name[0]} = {name[1]}", share(first.weight / weight if weight else None), share(first.base_rate)
-        ]  # fmt: skip
-        for of_run in of_runs:
-            one = of_run.get(name)
-            row += [
-                value(one.loss if one else None),
-                value(one.normalized_entropy if one else None),
-                value(one.calibration if one else None),
+        return []
+    columns = [Column(head="Slice", text=True, whole=True), Column(head="Share"), Column(head="Base rate")]
+    shown = [("Loss", "loss"), ("Normalised entropy", "normalized_entropy"), ("Calibration", "calibration")]
+    made = []
+    for what, of in shown if runs[0].loss == "logistic" else shown[:1]:
+        rows = [
+            [
+                f"{name[0]} = {name[1]}", *_size_of(name, runs, of_runs),
+                *(value(getattr(one.get(name), of, None)) for one in of_runs),
             ]
-        rows.append(row)
-    return table(columns, rows, label="Slices")
+            for name in names
+        ]  # fmt: skip
+        made.append(table([*columns, *columns_of(runs)], rows, label=f"{what} by slice"))
+    return [made[0], *(behind(one, what) for one, (what, _) in zip(made[1:], shown[1:], strict=False))]
+
+
+def _size_of(
+    name: tuple[str, str], runs: Sequence[RunLog], of_runs: Sequence[dict[tuple[str, str], Slice]]
+) -> tuple[str, str]:
+    """Give the share of a slice among all events, and its base rate, by the first run that has it."""
+    run, one = next((run, of_run[name]) for run, of_run in zip(runs, of_runs, strict=True) if name in of_run)
+    return share(one.weight / run.totals.weight if run.totals.weight else None), share(one.base_rate)

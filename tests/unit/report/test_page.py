@@ -90,7 +90,8 @@ def test_values_are_those_of_the_runs(two):
     bins = read.tables["Positive labels by score"][1:]
     assert [row[2] for row in bins if row[2]] == [count(one.weight) for one in worse.reliability]
     assert len(read.tables["Alarms of drift"]) == 1 + 3
-    assert read.tables["Slices"][1][:4] == ["device = ios", "0.5 %", "30 %", value(0.4)]
+    assert read.tables["Loss by slice"][1] == ["device = ios", "0.5 %", "30 %", value(0.4), value(0.4)]
+    assert read.tables["Calibration by slice"][2][3] == value(50 / 60)
     assert read.tables["Rejected because"][1] == ["not_json", "3", "3"]
     assert read.tables["Rejected records"][1][2:] == ["0", "17", "no JSON"]
     assert "a1b2" in read.text
@@ -182,6 +183,11 @@ def test_a_comparison_is_shown_and_told_first(two):
     assert [row[0] for row in read.tables["Comparison of runs"][1:]] == ["better", "worse"]
     assert read.tables["Comparison of runs"][2][4] == "+0.0500 to +0.1500 (95 %)"
     assert "better predicts best: log loss 0.5000, 17 % lower than the next one, worse (0.6000)" in read.text
+    assert "The difference is \N{MINUS SIGN}0.1000, between \N{MINUS SIGN}0.1500 and \N{MINUS SIGN}0.0500" in read.text
+    close = [one.model_copy(update={"low": -0.01}) if one.low else one for one in comparison]
+    _, read = page_of(*two, comparison=close)
+    assert "better has the lowest loss" in read.text
+    assert "it may be chance" in read.text
     # that of a run counts where none is given
     _, read = page_of(two[0].model_copy(update={"comparison": comparison}), two[1])
     assert "Comparison of runs" in read.tables
