@@ -27,6 +27,7 @@ from worker.snapshot.state import ShardState
 MOST_MARKS: Final = 1_000
 # A window of fewer events tells more of chance than of the model: the loss of 50 deviates by a tenth of itself or so.
 LEAST_EVENTS: Final = 50
+_LARGEST = 1e300  # of a statistic: JSON has no infinity
 _ALARMS = [layout.DETECTORS + number * layout.EACH + layout.ALARMS for number in range(len(layout.NAMES))]
 
 
@@ -211,7 +212,7 @@ class Evaluation:
                 self.noted.append(
                     Mark(
                         time=alarm.time, shard=shard, signal=alarm.detector, event=alarm.event, alarms=more,
-                        size=alarm.statistic, threshold=watch.watching.threshold(detector),
+                        size=min(alarm.statistic, _LARGEST), threshold=watch.watching.threshold(detector),
                     )
                 )  # fmt: skip
         del self.noted[MOST_MARKS:]

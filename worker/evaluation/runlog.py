@@ -54,8 +54,8 @@ class RunLog(Part):
 
     format: Literal[1] = 1
     headrace: str = Field(__version__, description="the release that measured")
-    name: str = Field(min_length=1, max_length=200)
-    mode: str = Field(min_length=1, max_length=60, description="such as 'replay', 'as recorded', 'backtest', 'live'")
+    name: str = Field(min_length=1)
+    mode: str = Field(min_length=1, description="such as 'replay', 'as recorded', 'backtest', 'live'")
     source: str = Field("", description="where the events came from: a recording, a topic")
     configuration: dict[str, JsonValue] = Field(
         {}, description="settings by their dotted names, those that are not the defaults"

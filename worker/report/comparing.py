@@ -62,7 +62,8 @@ def difference(one: RunLog, other: RunLog) -> Difference | None:
         if (match := theirs.get((window.begin, window.end))) is not None
         and window.weight == match.weight and window.loss is not None and match.loss is not None
     ]  # fmt: skip
-    if not same_events(one, other) or len(pairs) < max(_LEAST_WINDOWS, len(one.windows)):
+    measured = sum(window.loss is not None for window in one.windows)
+    if not same_events(one, other) or len(pairs) < max(_LEAST_WINDOWS, measured):
         return Difference(mean=mean)
     weights, differences = np.array(pairs).T
     spread = (weights**2 * (differences - mean) ** 2).sum() * len(pairs) / (len(pairs) - 1)

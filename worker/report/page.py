@@ -30,6 +30,7 @@ from worker.report.summary import sentences
 from worker.report.words import count, plural
 
 MOST_SHOWN: Final = 8  # runs in charts: more lines nobody can tell apart
+_LONG_NAME = 160  # characters
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -90,13 +91,15 @@ def report(runs: Sequence[RunLog], comparison: Sequence[Compared] | None = None,
 
 
 def _told_apart(runs: Sequence[RunLog]) -> list[RunLog]:
-    """Give runs of the same name a number."""
+    """Give runs of the same name a number, and cut names that are very long."""
     names: Counter[str] = Counter()
     told = []
     for run in runs:
-        names[run.name] += 1
-        more = names[run.name]
-        told.append(run if more == 1 else run.model_copy(update={"name": f"{run.name} ({more})"}))
+        name = run.name if len(run.name) <= _LONG_NAME else f"{run.name[:_LONG_NAME]}…"
+        names[name] += 1
+        if names[name] > 1:
+            name = f"{name} ({names[name]})"
+        told.append(run.model_copy(update={"name": name}))
     return told
 
 

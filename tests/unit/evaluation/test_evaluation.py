@@ -9,7 +9,7 @@ from worker.evaluation.evaluation import Evaluation
 from worker.evaluation.windows import MOST
 from worker.learning import Learning
 from worker.pipeline import Pipeline
-from worker.quality import slices
+from worker.quality import layout, slices
 from worker.simulate.encoding import encode
 from worker.simulate.planted import Planted
 from worker.snapshot.state import ShardState
@@ -185,3 +185,14 @@ def test_however_many_events_there_are_windows_are_few():
     evaluation.add(NOW + np.arange(100_000) * 10**7, np.full(100_000, 0.5, np.float32), np.ones(100_000, np.float32))
     assert evaluation.sums.histogram.nbytes == before
     assert len(evaluation.windows()) <= MOST
+
+
+def test_a_statistic_beyond_all_bounds_can_be_told(drifting):
+    learning, values = drifting
+    evaluation = Evaluation.of(learning)
+    state = learn(learning, values[:1_000], None)
+    words, at = state.watch.words, layout.DETECTORS + layout.SCORES * layout.EACH
+    words[at + layout.ALARMS], words[at + layout.AT_EVENT], words[at + layout.AT_STATISTIC] = 1, 900, np.inf
+    evaluation.note_alarms(0, state.watch, 500)
+    (mark,) = evaluation.marks
+    assert mark.size == 1e300

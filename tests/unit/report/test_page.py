@@ -206,3 +206,10 @@ def test_it_is_written_whole(two, tmp_path):
     assert [one.name for one in path.parent.iterdir()] == ["report.html"]
     with pytest.raises(ConfigurationError, match="at least one run"):
         write_report(path, [])
+
+
+def test_a_very_long_name_is_cut(two):
+    long = [run.model_copy(update={"name": "x" * 5_000}) for run in two]
+    page, read = page_of(*long)
+    assert [row[0] for row in read.tables["Runs"][1:]] == ["x" * 160 + "… (2)", "x" * 160 + "…"]
+    assert len(page) < MEGABYTE
