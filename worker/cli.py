@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "simulate": "worker.commands.simulate:simulate",
     "load": "worker.commands.load:load",
     "record": "worker.commands.record:record",
+    "report": "worker.commands.report:report",
     "config": "worker.commands.config:config",
     "topics": "worker.commands.topics:topics",
     "doctor": "worker.commands.doctor:doctor",

@@ -6,6 +6,7 @@ so it may run ahead; `take` moves a shard, one batch after the other.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from worker.events.packed import PackedDecoder
 from worker.events.passing import Passing
 from worker.learning import Learning
 from worker.model.batch import Batch
+from worker.quality.progress import Judged
 from worker.snapshot.kinds import labelling_of
 from worker.snapshot.state import ShardState, Skipped
 
@@ -49,10 +51,41 @@ class Prepared:
         )
 
 
-class Pipeline:
-    """decode -> features -> predict -> learn, for the records of one partition in offset order."""
+class Observer(Protocol):
+    """Is told of every batch when it has been learned, and changes nothing."""
 
-    def __init__(self, learning: Learning) -> None:
+    def __call__(  # noqa: PLR0917 - the pipeline alone calls it
+        self,
+        state: ShardState,
+        batch: Batch,
+        observed: NDArray[np.float32],
+        variances: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        judged: Judged,
+        /,
+    ) -> None:
+        """Look at n events of a shard.
+
+        Args:
+            state: the shard after the batch; its detectors have seen it.
+            batch: the events.
+            observed: [n] predictions of the labels that are observed, made before learning.
+            variances: [n] of their logits, NaN where they are not known.
+            weights: [n] of the events in sums.
+            judged: how the predictions fared.
+        """
+
+
+class Pipeline:
+    """decode -> features -> predict -> learn, for the records of one partition in offset order.
+
+    Args:
+        learning: what is learned, and how.
+        observer: who looks at every batch of events beside the shard's own sums; a replay's evaluation does.
+    """
+
+    def __init__(self, learning: Learning, observer: Observer | None = None) -> None:
+        self._observer = observer
         self._packed = learning.events.format == "arrow"
         self._decoder = PackedDecoder(learning) if self._packed else Decoder(learning)
         self._features = Features(learning)
@@ -146,6 +179,8 @@ class Pipeline:
         observed, weights = self._labelling.observed(scores.predictions), self._intake.weigh(batch)
         judged = state.progress.add(observed, batch.labels, weights)
         state.watch.observe(batch, observed, scores.variances, weights, judged)
+        if self._observer is not None:
+            self._observer(state, batch, observed, scores.variances, weights, judged)
         if len(batch):
             latest = int(batch.times.max())
             state.watermark = latest if state.watermark is None else max(state.watermark, latest)

@@ -7,6 +7,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from worker.evaluation.evaluation import Evaluation
 from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.pack import write
@@ -51,7 +52,8 @@ _CATEGORIES = {name: feature for name, feature in _EVERY_KIND.features.items() i
 def compile_all() -> None:
     """Run events of every kind through all that a worker and a follower do."""
     timestamps = np.full(_EVENTS, _NOW)
-    pipeline, state = Pipeline(_EVERY_KIND), ShardState.fresh(0, _EVERY_KIND)
+    pipeline = Pipeline(_EVERY_KIND, Evaluation.of(_EVERY_KIND).observe)
+    state = ShardState.fresh(0, _EVERY_KIND)
     for values in (_events(item="i1"), _unusual(item="i1"), _unusual(item=1), [*_events(item="i2")[1:], b"{"]):
         pipeline.learn(state, values, timestamps, _EVENTS)
     rows = state.model.table.touched()

@@ -20,6 +20,8 @@ from worker.config import Config
 from worker.errors import HeadraceError
 from worker.follow import Follower
 from worker.load import EventMapping, load
+from worker.measured import measured
+from worker.report.page import write_report
 from worker.settings import load as read_configuration
 
 BUILD = Path("build")
@@ -83,9 +85,13 @@ def _learn_and_score(config: Config, stream: Stream, broker_description: str, wo
             scores = follower.score([{name: event[name] for name in event if name != "label"} for event in scored])
     workers.stop()
     write(result, BUILD / "demo.json")
+    run = measured(config, "demo").model_copy(update={"source": stream.description})
+    run.write(FOLDER / "run.json")
+    write_report(BUILD / "demo.html", [run])
     print_table(result)
     print_scores(scored, scores)
     print(f"written to {BUILD / 'demo.json'}; the workers' logs and their configuration are in {FOLDER}")
+    print(f"a report of how well it predicted, over time: {BUILD / 'demo.html'}")
     return 0
 
 

@@ -1,8 +1,10 @@
-"""The tables of README.md that come from the code; `python -m tests.docs.generate` writes them anew.
+"""The tables of README.md and the schema that come from the code; `python -m tests.docs.generate` writes them anew.
 
-A table stands between `<!-- made from the code: NAME -->` and `<!-- end -->`. `test_readme.py` fails when one is old.
+A table stands between `<!-- made from the code: NAME -->` and `<!-- end -->`. `test_readme.py` fails when one is old,
+`test_run_log.py` when the schema is.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,11 +15,14 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
 
 from worker.cli import headrace
+from worker.evaluation.runlog import RunLog
 from worker.learning import Feature
 from worker.observe.metrics import LABELS, FollowerMetrics, WorkerMetrics, new_registry
 from worker.setting_names import PASSTHROUGH, sections
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+RUN_LOG = ROOT / "schemas" / "runs" / "run_log.v1.schema.json"
 BLOCK = re.compile(r"(<!-- made from the code: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
@@ -26,6 +31,15 @@ def written(text: str) -> str:
     """Give the README with every table as the code has it now."""
     tables = {"settings": settings, "commands": commands, "metrics": metrics, "labels": labels}
     return BLOCK.sub(lambda found: f"{found[1]}\n{tables[found[2]]()}\n{found[3]}", text)
+
+
+def run_log_schema() -> str:
+    """Give the schema of a run log."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:headrace:run_log:v1",
+    }
+    return json.dumps(head | RunLog.model_json_schema() | {"title": "Log of a run, format 1"}, indent=1) + "\n"
 
 
 def settings() -> str:
@@ -144,3 +158,4 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 if __name__ == "__main__":
     README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
+    RUN_LOG.write_text(run_log_schema(), encoding="utf-8")

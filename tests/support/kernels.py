@@ -9,6 +9,7 @@ from numba.core.dispatcher import Dispatcher
 
 from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
 from worker import warm
+from worker.evaluation.evaluation import Evaluation
 from worker.events.columns import columns_of
 from worker.events.decode import Decoder
 from worker.events.features import Features
@@ -17,6 +18,7 @@ from worker.events.scanned import Scanner, join
 from worker.follow.whole import Whole
 from worker.learning import Feature, Learning
 from worker.model.batch import Entries
+from worker.pipeline import Pipeline
 from worker.snapshot.lineage import advance, apply, verify
 from worker.snapshot.records import Kind, decode_keys
 from worker.snapshot.state import ShardState
@@ -90,6 +92,17 @@ def work(learning: Learning) -> None:
     _follow(writers[1])
 
 
+def _evaluate(learning: Learning) -> None:
+    """Do what a replay does: measure what is learned, in more windows than there is room for."""
+    evaluation, state = Evaluation.of(learning), ShardState.fresh(0, learning)
+    pipeline = Pipeline(learning, evaluation.observe)
+    for number in range(3):
+        some = events(1_000, number, start=NOW + number * 86_400_000)
+        pipeline.learn(state, some, np.full(1_000, NOW + number * 86_400_000), 1_000 * (number + 1))
+    evaluation.merge(evaluation)
+    evaluation.windows()
+
+
 def _restore(writer: Writer, all_: list[Writer]) -> None:
     state = ShardState.fresh(writer.shard, writer.learning)
     for version in versions(writer.log, writer.learning, shard=writer.shard):
@@ -148,6 +161,7 @@ def main() -> None:
     _scan()
     for learning in LEARNINGS:
         work(learning)
+        _evaluate(learning)
     sys.stdout.writelines(f"{variant}\n" for variant in sorted(variants() - before))
 
 

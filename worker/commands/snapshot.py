@@ -30,6 +30,12 @@ Examples:
   headrace snapshot verify --shard 3 --json
 """
 
+LOG_EXAMPLES = """\b
+Examples:
+  headrace snapshot log --out live.json && headrace report live.json
+  headrace snapshot log --name "last week" --out week.json --json
+"""
+
 
 def shard_option(command: Command) -> Command:
     """Add `--shard`."""
@@ -123,6 +129,42 @@ def verify(context: click.Context, config_path: Path | None, shard: int | None, 
         for verdict in verdicts:
             click.echo(_judged(verdict))
     context.exit(IncompatibleDataError.exit_code if any(verdict.damage for verdict in verdicts) else 0)
+
+
+@snapshot.command(epilog=LOG_EXAMPLES)
+@config_option
+@click.option("--name", default="live", show_default=True, help="Of the run, in reports.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("run.json"), show_default=True,
+    help="The run log.",
+)  # fmt: skip
+@json_option
+def log(config_path: Path | None, name: str, out: Path, *, as_json: bool) -> None:
+    """Write what live workers measured, as a run log for `headrace report`, out of the versions that are kept.
+
+    Every version says how well its shard predicted until then; what it adds to the one before is what was measured in
+    between. What was learned before the oldest version that is kept is not in it.
+    """
+    import orjson
+
+    from worker import snapshots
+    from worker.commands.sending import progress_bar
+    from worker.measured import measured
+    from worker.settings import load
+
+    config = load(config_path, os.environ)
+    with progress_bar(snapshots.records(config), doing="reading", what="records") as progress:
+        run = measured(config, name, progress)
+    run.write(out)
+    loss = run.totals.loss
+    if as_json:
+        told = {"log": str(out), "events": run.events, "loss": loss, "windows": len(run.windows), "alarms": run.alarms}
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+    else:
+        click.echo(
+            f"{out}: {run.events:,} events in {len(run.windows):,} windows, "
+            f"loss {'unknown' if loss is None else f'{loss:.4f}'}; headrace report {out} shows it"
+        )
 
 
 def _line(kept: "Kept") -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from worker.model.arithmetic import log
+from worker.model.compiling import hot
 
 BINS = 512
-_LOGIT_LIMIT = 8.0
+LOGIT_LIMIT = 8.0
 _SMALLEST_PROBABILITY = 1e-7
 EVENTS, WEIGHT, LOSS, LABEL, PREDICTION, SQUARED_ERROR = range(6)
 
@@ -50,6 +51,12 @@ class Progress:
         """Copy the sums as they are now."""
         return Progress(logistic=self.logistic, sums=self.sums.copy(), histogram=self.histogram.copy())
 
+    def __sub__(self, before: "Progress") -> "Progress":
+        """Give what came since the same shard was so far."""
+        return Progress(
+            logistic=self.logistic, sums=self.sums - before.sums, histogram=self.histogram - before.histogram
+        )
+
     def __add__(self, other: "Progress") -> "Progress":
         """Add up two shards."""
         return Progress(logistic=self.logistic, sums=self.sums + other.sums, histogram=self.histogram + other.histogram)
@@ -73,6 +80,32 @@ class Progress:
         return float(-rate * np.log(rate) - (1 - rate) * np.log(1 - rate))
 
     @property
+    def normalized_entropy(self) -> float:
+        """Log loss over the entropy of the base rate of the same events; NaN where all labels are the same."""
+        rate = self.base_rate
+        return self.loss / self.constant_loss if 0.0 < rate < 1.0 else float("nan")
+
+    @property
+    def base_rate(self) -> float:
+        """Mean label."""
+        return float(self.sums[LABEL] / self.sums[WEIGHT]) if self.sums[WEIGHT] else float("nan")
+
+    @property
+    def mean_prediction(self) -> float:
+        """Mean prediction."""
+        return float(self.sums[PREDICTION] / self.sums[WEIGHT]) if self.sums[WEIGHT] else float("nan")
+
+    @property
+    def calibration(self) -> float:
+        """Sum of the predictions over sum of the labels: 1 is calibrated; NaN where all labels are 0."""
+        return float(self.sums[PREDICTION] / self.sums[LABEL]) if self.sums[LABEL] > 0 else float("nan")
+
+    @property
+    def squared_error(self) -> float:
+        """Mean squared error; of probabilities, the Brier score."""
+        return float(self.sums[SQUARED_ERROR] / self.sums[WEIGHT]) if self.sums[WEIGHT] else float("nan")
+
+    @property
     def auc(self) -> float:
         """Area under the ROC curve, ties counting half; within `auc_error` of the exact one."""
         negative, positive = self.histogram
@@ -90,6 +123,12 @@ class Progress:
         return float((negative * positive).sum() / negative.sum() / positive.sum() / 2)
 
 
+@hot
+def place_of(logit: float) -> int:
+    """Tell which bin of the histogram a logit falls into."""
+    return int(min(max((logit + LOGIT_LIMIT) / (2.0 * LOGIT_LIMIT) * BINS, 0.0), BINS - 1.0))
+
+
 @njit(cache=True, nogil=True)
 def _add(predictions, labels, weights, logistic, sums, histogram, logits, losses):
     for n in range(len(predictions)):
@@ -100,8 +139,7 @@ def _add(predictions, labels, weights, logistic, sums, histogram, logits, losses
             hit, miss = log(q), log(1.0 - q)
             loss = -y * hit - (1.0 - y) * miss
             logits[n] = hit - miss
-            place = (hit - miss + _LOGIT_LIMIT) / (2.0 * _LOGIT_LIMIT) * BINS
-            place = int(min(max(place, 0.0), BINS - 1.0))
+            place = place_of(hit - miss)
             histogram[0, place] += weight * (1.0 - y)
             histogram[1, place] += weight * y
         else:

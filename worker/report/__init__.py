@@ -1,0 +1,1 @@
+"""One page that shows what runs measured, out of their logs."""
