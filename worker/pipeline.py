@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from worker.events.decode import Decoded, Decoder, Rejected
@@ -102,12 +103,12 @@ class Pipeline:
         return max(1, int(events / self.events_a_record))
 
     def prepare(
-        self, values: Sequence[bytes | None], timestamps: NDArray[np.int64], source: Source | None = None
+        self, values: Sequence[bytes | None] | pa.Array, timestamps: NDArray[np.int64], source: Source | None = None
     ) -> Prepared:
         """Decode records, and encode the features of the good ones.
 
         Args:
-            values: the records' values [n].
+            values: the records' values [n]; of a binary array of them no objects are made.
             timestamps: the records' timestamps [n], milliseconds since 1970, -1 where there is none.
             source: where they stand, if that is asked for (`asks_source`).
         """
@@ -122,7 +123,7 @@ class Pipeline:
                 offered.append(self._intake.judge(decoded, source))
                 decoded = decoded.only(offered[-1].kept)  # noqa: PLW2901 - features of what is left out are not needed
             batches.append(self._encode(decoded))
-        if self._packed and values:
+        if self._packed and len(values):
             mean = (events + sum(bad.events for bad in rejected)) / len(values)
             # Large ones count at once and fade slowly: a poll must not hold many more events than it was meant to.
             self.events_a_record = max(1.0, mean, self.events_a_record * _FADING)

@@ -64,15 +64,15 @@ class Decoder:
         self._rules = Rules(learning, labelled=labelled)
         self._read = read_of(learning, columns)
 
-    def pieces(self, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Iterator[Decoded]:
+    def pieces(self, values: Sequence[bytes | None] | pa.Array, timestamps: NDArray[np.int64]) -> Iterator[Decoded]:
         """Decode n records, in their order; see `decode`."""
         yield self.decode(values, timestamps)
 
-    def decode(self, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Decoded:
+    def decode(self, values: Sequence[bytes | None] | pa.Array, timestamps: NDArray[np.int64]) -> Decoded:
         """Decode n records.
 
         Args:
-            values: the records' values; None is a tombstone
+            values: the records' values, or a binary array of them; None is a tombstone
             timestamps: [n] the records' timestamps, milliseconds since 1970, -1 where unknown
         """
         table, index, rejected = self._parser.parse(values)

@@ -15,6 +15,7 @@ from worker.events.pack import rows_of
 from worker.events.rejects import Reason, Rejected, RejectError
 from worker.events.rules import Judged, Rules
 from worker.events.unpack import Unpacker
+from worker.events.values import Values, values_of
 from worker.learning import Learning
 
 _PIECE_EVENTS = 32_768  # decoded at once: large enough for the calls to cost nothing, small enough for the cache
@@ -63,14 +64,14 @@ class PackedDecoder:
             [pa.array([], column.type) for column in columns.values()], self._names
         )
 
-    def pieces(self, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Iterator[Decoded]:
+    def pieces(self, values: Sequence[bytes | None] | pa.Array, timestamps: NDArray[np.int64]) -> Iterator[Decoded]:
         """Decode the events of n records, in their order, some ten thousand at a time; `index` names their records.
 
         Args:
-            values: the records' values; None is a tombstone
+            values: the records' values, or a binary array of them; None is a tombstone
             timestamps: [n] the records' timestamps, milliseconds since 1970, -1 where unknown
         """
-        piece = _Piece()
+        piece, values = _Piece(), values_of(values)
         for record, value in enumerate(values):
             try:
                 batches = self._unpacker.unpack(value)
@@ -104,7 +105,7 @@ class PackedDecoder:
         found, judged = self._apply(piece, np.full(piece.events, -1))
         return self._decoded(found, np.arange(piece.events), judged, sorted(judged.rejected, key=lambda one: one.index))
 
-    def _judge(self, piece: _Piece, values: Sequence[bytes | None], timestamps: NDArray[np.int64]) -> Decoded:
+    def _judge(self, piece: _Piece, values: Values, timestamps: NDArray[np.int64]) -> Decoded:
         counts = [batch.num_rows for batch in piece.batches]
         records = np.repeat(np.array([record for record, _ in piece.places], np.int64), counts)
         table, judged = self._apply(piece, np.asarray(timestamps, np.int64)[records])
@@ -140,7 +141,7 @@ class PackedDecoder:
         found: list[Rejected],
         records: NDArray[np.int64],
         rows: NDArray[np.int64],
-        values: Sequence[bytes | None],
+        values: Values,
     ) -> list[Rejected]:
         """Say of each refused row of a piece in which record it stands, and cut it out of there."""
         by_record: dict[int, list[Rejected]] = defaultdict(list)

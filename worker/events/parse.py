@@ -6,7 +6,6 @@ what the reference (`record.parse`) says.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from worker.events.columns import Column
 from worker.events.record import parse
 from worker.events.rejects import Rejected, RejectError
-from worker.events.scanned import Scanner, join
+from worker.events.scanned import Scanner
+from worker.events.values import Values, values_of
 
 _CHUNK_RECORDS = 16_384  # some 3 MB of usual events: larger joins fall out of the cache
 _CHUNK_BYTES = 64 * 1024 * 1024  # tokens have 31 bits for a place
@@ -38,28 +38,24 @@ class Parser:
         self._max_bytes = max_bytes
         self._scanner = Scanner(self._columns)
 
-    def parse(self, values: Sequence[bytes | None]) -> tuple[pa.Table, NDArray[np.int64], list[Rejected]]:
+    def parse(self, values: Sequence[bytes | None] | pa.Array) -> tuple[pa.Table, NDArray[np.int64], list[Rejected]]:
         """Give the table of the accepted records, their positions in `values`, and the rejected ones."""
-        parsed = _Parsed()
-        lengths = _lengths(values)
-        for begin, end in _chunks(lengths):
-            self._parse_chunk(values, begin, lengths[begin:end], parsed)
+        parsed, some = _Parsed(), values_of(values)
+        for begin, end in _chunks(some.lengths):
+            self._parse_chunk(some, begin, some.lengths[begin:end], parsed)
         return (*self._merge(parsed), parsed.rejected)
 
-    def _parse_chunk(
-        self, values: Sequence[bytes | None], begin: int, lengths: NDArray[np.int64], parsed: _Parsed
-    ) -> None:
+    def _parse_chunk(self, values: Values, begin: int, lengths: NDArray[np.int64], parsed: _Parsed) -> None:
         index = np.arange(begin, begin + len(lengths))
         sized = (lengths >= 0) & (lengths <= self._max_bytes)
         candidates = index if sized.all() else index[sized]
-        joined = join(_select(values[begin : begin + len(lengths)], None if sized.all() else candidates - begin))
-        table, plain = self._scanner.scan(joined, lengths[sized])
+        table, plain = self._scanner.scan(values.joined(candidates), lengths[sized])
         if len(plain):
             parsed.parts.append((candidates[plain], table))
         if len(plain) < len(index):
             self._ask_reference(values, np.setdiff1d(index, candidates[plain], assume_unique=True).tolist(), parsed)
 
-    def _ask_reference(self, values: Sequence[bytes | None], index: Sequence[int], parsed: _Parsed) -> None:
+    def _ask_reference(self, values: Values, index: Sequence[int], parsed: _Parsed) -> None:
         for i in index:
             try:
                 record = parse(values[i], self._max_bytes)
@@ -92,16 +88,3 @@ def _chunks(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         end = min(max(fitting, begin + 1), begin + _CHUNK_RECORDS, len(lengths))
         yield begin, end
         begin = end
-
-
-def _lengths(values: Sequence[bytes | None]) -> NDArray[np.int64]:
-    """Measure the records; a tombstone has length -1."""
-    try:
-        return np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
-    except TypeError:  # a tombstone is rare, and asking each record whether it is one takes longer
-        return np.fromiter((-1 if value is None else len(value) for value in values), np.int64, len(values))
-
-
-def _select(values: Sequence[bytes | None], index: NDArray[np.int64] | None) -> Sequence[bytes]:
-    """Give the records at these positions, or all; none of them is a tombstone."""
-    return cast("Sequence[bytes]", values if index is None else [values[i] for i in index.tolist()])

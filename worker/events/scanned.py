@@ -33,17 +33,17 @@ class Scanner:
         self._kinds = np.array([_KINDS[column.use] for column in columns], np.int64)
         self._lists = any(column.use == "list" for column in columns)
 
-    def scan(self, joined: bytes, lengths: NDArray[np.int64]) -> tuple[pa.Table, NDArray[np.int64]]:
+    def scan(self, joined: bytes | NDArray[np.uint8], lengths: NDArray[np.int64]) -> tuple[pa.Table, NDArray[np.int64]]:
         """Read the plain ones of n records.
 
         Args:
-            joined: the records, as `join` joins them; shorter than 2 GiB.
+            joined: the records, as `join` and `Values.joined` join them; shorter than 2 GiB.
             lengths: their lengths [n].
 
         Returns:
             the m plain records as columns, and their numbers [m].
         """
-        data = np.frombuffer(joined, np.uint8)
+        data = np.frombuffer(joined, np.uint8) if isinstance(joined, bytes) else joined
         elements = np.empty(len(data) // 2 if self._lists else 0, np.uint64)
         plain, tokens = scan(data, lengths, self._names, self._offsets, self._kinds, elements)
         arrays = [_array(column, data, tokens, at, elements) for at, column in enumerate(self._columns)]
