@@ -14,20 +14,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from worker.config import Config
-from worker.errors import CorruptSnapshotError, IncompatibleDataError
+from worker.errors import IncompatibleDataError
 from worker.learning import Learning
 from worker.model.batch import SHARED
 from worker.model.cells import Words
-from worker.model.index import distinct
 from worker.model.ledger import Contribution
 from worker.model.rows import Rows
+from worker.snapshot.boundary import Folded, Folding, fold, require_finite, told
 from worker.snapshot.contents import pair_columns, progress_columns, watch_columns
 from worker.snapshot.kinds import gate_of
-from worker.snapshot.manifest import Base, Input, Manifest, Peer, RecordSum, State, describe
+from worker.snapshot.manifest import Base, Input, Manifest, RecordSum, describe
 from worker.snapshot.records import (
     KEY_BYTES,
     WORD_BYTES,
@@ -47,13 +44,14 @@ from worker.snapshot.records import (
 )
 from worker.snapshot.state import ShardState, Sweep
 
+__all__ = ["Folded", "Folding", "Sealed", "Writing"]
+
 # A base begins when what came since is so many times its size: a restore reads no more than that and the base itself,
 # and where most of the rows move all the time, no more than a third of what is written are bases.
 _BASES_WORTH = 2
 # While what is learned may not be served, so many more bases are kept, so that a follower that starts finds the last
 # version that may: the topic grows to some five times its usual size at most.
 _SPARE_BASES = 8
-_MEASURED_ROWS = 2_048  # at least, where there are as many: how far these moved stands for all
 _FRAME_BYTES = 2_048  # what a record takes beside its value: key, headers, and Kafka's own
 
 
@@ -79,24 +77,6 @@ class Writing:
             base_part_bytes=config.snapshots.base_part_bytes,
             base_after_bytes=config.snapshots.base_after_bytes,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Folding:
-    """What another shard has added by one of its versions: to be folded in at a commit."""
-
-    shard: int
-    peer: Peer  # the version, and where the next one is read
-    contribution: Contribution
-
-
-@dataclass(frozen=True, kw_only=True)
-class Folded:
-    """What a version has folded in of the other shards."""
-
-    rows: int = 0
-    bytes: int = 0  # that they take in records
-    distance: float | None = None  # how far that moved shared rows, of many a part; None where it holds none
 
 
 class Sealed:
@@ -134,16 +114,13 @@ class Sealed:
         self._row_bytes = row_bytes(writing.learning.model.factors, fades=state.model.clock.runs)
         self.version = state.version + 1
         moved = state.model.table.moved(apart=state.model.shared is not None)
-        if not all(np.isfinite(it).all() for it in (*(rows.parameters for rows in moved), state.model.pair_means)):
-            raise CorruptSnapshotError(
-                f"shard {state.shard} holds parameters that are not finite: nothing was published"
-            )
+        require_finite(state, *moved)
         self._sweep: Sweep | None = state.sweep
         self._begin_base()
         self._local, self._contribution = (
             state.model.boundary(moved) if carried is None else state.model.take_over(carried)
         )
-        self._fold(self._contribution, foldings)
+        self.folded = fold(state, self._contribution, foldings)
         self._base_rows, self._base_entries, self._base_words = self._take_base_part()
         self._words = state.cells.touched()
         self._evicted = state.model.table.dropped()
@@ -154,17 +131,7 @@ class Sealed:
         self._passed_over, state.passed_over = state.passed_over, []
         self._input = Input(topic=writing.learning.events.topic, partition=state.shard, next_offset=state.next_offset)
         self._watermark, self._peers = state.watermark, dict(sorted(state.peers.items()))
-        self.told = State(
-            **dict(state.counts()),
-            rows=len(state.model.table),
-            clock=state.model.clock.time,
-            pending=state.model.clock.pending,
-            view=state.view(),
-            left_out=state.model.pairs.left_out(),
-            watch=self.watch.digest(),
-            loosened_at=state.loosening.event,
-            digest=state.digest(),
-        )
+        self.told = told(state)
         self._rows: list[int] = []
         self._manifest: Manifest | None = None
 
@@ -311,29 +278,6 @@ class Sealed:
         table.swept = 0 if self._sweep.done else stop
         return part[(part.keys & SHARED) == 0], ledgers, words
 
-    def _fold(self, contribution: Contribution | None, foldings: Sequence[Folding]) -> None:
-        """Add what the other shards have added, in their canonical order, and make the shared rows anew."""
-        state, shared = self._state, self._state.model.shared
-        self.folded = Folded()
-        if shared is None or contribution is None:
-            return
-        theirs = distinct(np.concatenate([contribution.keys[:0], *(it.contribution.keys for it in foldings)]))
-        theirs = theirs[~shared.are_pairs(theirs)]
-        if shared.bounded:
-            theirs = theirs[state.model.table.has(theirs)]
-        measured = theirs[:: max(1, len(theirs) // _MEASURED_ROWS)]
-        weights = state.model.table.weights(measured)
-        for folding in sorted(foldings, key=lambda it: (it.shard, it.peer.version)):
-            shared.merged.add(folding.contribution)
-            state.peers[folding.shard] = folding.peer
-        state.model.renew(distinct(np.concatenate([contribution.keys, theirs])))
-        rows = sum(len(folding.contribution) for folding in foldings)
-        self.folded = Folded(
-            rows=rows,
-            bytes=rows * entry_bytes(self._writing.learning.model.factors),
-            distance=_distance(weights, state.model.table.weights(measured)) if len(measured) else None,
-        )
-
     def _record(self, kind: Kind, value: bytes, sequence: int) -> Record:
         if len(value) + _FRAME_BYTES > self._writing.record_limit_bytes:
             raise IncompatibleDataError(
@@ -361,9 +305,3 @@ def _kept(bases: list[Base], count: int, last_servable: int) -> list[Base]:
     if ways:
         first = max(min(first, ways[-1]), first - _SPARE_BASES)
     return bases[max(first, 0) :]
-
-
-def _distance(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
-    """Root mean square of how far weights [n] moved, in posterior deviations; each with its precision, [2, n]."""
-    moved = after[0].astype(np.float64) - before[0]
-    return float(np.sqrt(np.mean(moved * moved * after[1])))
