@@ -1,6 +1,7 @@
 """What a shard has added to the rows that all share, read from its partition of the model topic."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -8,9 +9,28 @@ from worker.model.ledger import Contribution, Ledger
 from worker.model.rows import FACTORS
 from worker.snapshot.assembler import Assembler, Version
 from worker.snapshot.manifest import Manifest, Peer
-from worker.snapshot.records import Kind, decode_contribution, decode_ledger
+from worker.snapshot.records import Kind, Record, decode_contribution, decode_ledger
 from worker.snapshot.sealing import Folding
-from worker.stream.tail import Tail, TrimmedError
+from worker.stream.tail import TrimmedError
+
+
+class Published(Protocol):
+    """A partition of the model topic: in Kafka (`Tail`), or recorded."""
+
+    topic: str
+    partition: int
+
+    def bounds(self) -> tuple[int, int]:
+        """Give the first offset and the one after the last."""
+        ...
+
+    def last_manifest(self) -> tuple[Manifest, int] | None:
+        """Find the last manifest and its offset; None where there is none."""
+        ...
+
+    def records(self, start: int) -> Iterator[tuple[Record, int]]:
+        """Read records and their offsets from `start` to the end."""
+        ...
 
 
 def folding_of(version: Version, factors: int) -> Folding:
@@ -33,7 +53,7 @@ def reached(manifest: Manifest, manifest_offset: int) -> Peer:
     )
 
 
-def since(tail: Tail, model: str, factors: int, known: Peer, upto: int | None = None) -> Iterator[Folding]:
+def since(tail: Published, model: str, factors: int, known: Peer, upto: int | None = None) -> Iterator[Folding]:
     """Read what a shard has added after the version that is known, up to another one or to the end.
 
     Raises:
@@ -44,7 +64,7 @@ def since(tail: Tail, model: str, factors: int, known: Peer, upto: int | None = 
     if upto is not None and expected > upto:
         return
     # What lies between two versions, a transaction's marker, may be trimmed: that is no loss.
-    for version in _versions(tail, model, max(known.offset, tail.bounds()[0])):
+    for version in versions(tail, model, max(known.offset, tail.bounds()[0])):
         if version.manifest.version < expected:
             continue  # a version that was known before it had an offset
         if version.manifest.version != expected:
@@ -57,7 +77,7 @@ def since(tail: Tail, model: str, factors: int, known: Peer, upto: int | None = 
         raise TrimmedError(f"shard {tail.partition}: version {expected} is gone from {tail.topic}")
 
 
-def ever(tail: Tail, model: str, factors: int, upto: int | None = None) -> list[Folding]:
+def ever(tail: Published, model: str, factors: int, upto: int | None = None) -> list[Folding]:
     """Read all that a shard has ever added, up to a version or to the last one: one by one where it is all there.
 
     Else as a sum, which says the same; only where the past is forgotten, the last bits of it may differ.
@@ -72,7 +92,7 @@ def ever(tail: Tail, model: str, factors: int, upto: int | None = None) -> list[
     return found or [total(tail, model, factors, upto)]
 
 
-def total(tail: Tail, model: str, factors: int, upto: int | None = None) -> Folding:
+def total(tail: Published, model: str, factors: int, upto: int | None = None) -> Folding:
     """Read all that a shard has ever added, up to a version or to the last one; nothing of version 0, if it has none.
 
     Raises:
@@ -89,7 +109,7 @@ def total(tail: Tail, model: str, factors: int, upto: int | None = None) -> Fold
     if not bases:
         raise TrimmedError(f"shard {tail.partition}: version {upto} is older than the bases kept in {tail.topic}")
     ledger, wanted = Ledger(FACTORS + factors), last.version if upto is None else upto
-    for version in _versions(tail, model, bases[-1].offset):
+    for version in versions(tail, model, bases[-1].offset):
         for record in version.of_kind(Kind.LEDGER) if version.manifest.began == bases[-1].version else ():
             ledger.add(decode_ledger(record.value, factors)[0])
         if version.manifest.version <= wanted:
@@ -123,7 +143,13 @@ def joined(parts: list[Contribution], factors: int) -> Contribution:
     )
 
 
-def _versions(tail: Tail, model: str, offset: int) -> Iterator[Version]:
+def versions(tail: Published, model: str, offset: int) -> Iterator[Version]:
+    """Read the versions of a shard from an offset on.
+
+    Raises:
+        TrimmedError: it is no longer there.
+        CorruptSnapshotError: a record is not what was sent.
+    """
     assembler = Assembler(model, tail.partition)
     for record, place in tail.records(offset):
         version = assembler.feed(record, place)

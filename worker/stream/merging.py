@@ -18,12 +18,11 @@ from worker.snapshot.manifest import Manifest, Peer
 from worker.snapshot.records import entry_bytes
 from worker.snapshot.sealing import Folding
 from worker.snapshot.state import ShardState
-from worker.stream.contributions import ever, since, summed, total
-from worker.stream.tail import Tail
+from worker.stream.contributions import Published, ever, since, summed, total
 
 _LOG = logging.getLogger(__name__)
 
-Reader = Callable[[int], Tail]  # of a shard's partition of the model topic; one reads at a time
+Reader = Callable[[int], Published]  # of a shard's partition of the model topic; one reads at a time
 
 
 def recall(
@@ -57,6 +56,23 @@ def recall(
     return backlog
 
 
+def recall_as_of(config: Config, state: ShardState, manifest: Manifest, reader: Reader) -> None:
+    """Fold in what the manifest says was folded in, and no more.
+
+    Raises:
+        TrimmedError: some of it is no longer there.
+        CorruptSnapshotError: what is read is not what was written.
+        BrokerUnreachableError: no answer in time.
+    """
+    shared = state.model.shared
+    if shared is None:
+        return
+    _recall(config, state, shared, manifest, reader)
+    _require_view(state, manifest)
+    state.model.recall()
+    state.model.table.settle()
+
+
 def _recall(config: Config, state: ShardState, shared: Shared, manifest: Manifest, reader: Reader) -> None:
     folded = {shard: peer for shard, peer in manifest.peers.items() if peer.version}  # else there was nothing yet
     try:
@@ -75,7 +91,7 @@ def _require_view(state: ShardState, manifest: Manifest | None) -> None:
         )
 
 
-def _between(config: Config, tail: Tail, before: Peer | None, upto: int) -> Iterator[Folding]:
+def _between(config: Config, tail: Published, before: Peer | None, upto: int) -> Iterator[Folding]:
     name, factors = config.model.name, config.model.factors
     if before is not None:
         yield from since(tail, name, factors, before, upto)
@@ -103,7 +119,7 @@ def _add(state: ShardState, shared: Shared, folding: Folding, factors: int) -> N
     state.bytes_since_base += len(folding.contribution) * entry_bytes(factors)  # the next restore would read it too
 
 
-def _after(config: Config, state: ShardState, tail: Tail) -> list[Folding]:
+def _after(config: Config, state: ShardState, tail: Published) -> list[Folding]:
     name, factors = config.model.name, config.model.factors
     if tail.partition in state.peers:
         found = list(since(tail, name, factors, state.peers[tail.partition]))

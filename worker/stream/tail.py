@@ -104,9 +104,9 @@ class Tail:
         deadline = time.monotonic() + _REQUEST_SECONDS
         while True:
             messages, ended = self.poll(0.5)
-            if messages:
-                deadline = time.monotonic() + _REQUEST_SECONDS
             yield from messages
+            if messages:  # from here on: who reads may have taken its time over them
+                deadline = time.monotonic() + _REQUEST_SECONDS
             if ended:
                 self._consumer.unassign()  # or it would go on asking a thousand times a second
                 return
