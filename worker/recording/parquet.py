@@ -19,6 +19,7 @@ from worker.recording.schema import SCHEMA, Cover
 from worker.recording.segment import Segment
 
 BATCH_RECORDS: Final = 65_536  # some 10 MB of small events: enough to be columnar, little beside a model
+_LEFT_OUT: Final = ("key", "headers")  # where they are not asked for
 
 
 class ParquetSegment(Segment):
@@ -70,7 +71,7 @@ class ParquetSegment(Segment):
         row = self._groups[chosen[0]].begin
         last = -1
         with _reading(self.path), self._open() as file:
-            columns = [name for name in SCHEMA.names[2:] if name in self._columns] if self._plain else None
+            columns = [name for name in SCHEMA.names[2:] if self._reads(name)] if self._plain else None
             for batch in file.iter_batches(BATCH_RECORDS, row_groups=chosen, columns=columns):
                 found = self._records(batch, row)
                 row += batch.num_rows
@@ -153,7 +154,7 @@ class ParquetSegment(Segment):
 
     def _records(self, batch: Any, row: int) -> Records:  # noqa: ANN401
         count = batch.num_rows
-        has = self._columns.__contains__
+        has = self._reads
         times = timestamps(batch.column("timestamp")) if has("timestamp") else np.full(count, NO_TIMESTAMP, np.int64)
         if has("timestamp_type"):
             kinds = batch.column("timestamp_type").cast(pa.int8()).to_numpy(zero_copy_only=False)
@@ -169,6 +170,9 @@ class ParquetSegment(Segment):
             values=binary(batch.column("value")) if self._plain else json_values(batch),
             headers=batch.column("headers").cast(HEADERS) if has("headers") else no_headers(count),
         )
+
+    def _reads(self, column: str) -> bool:
+        return column in self._columns and not (self.lean and column in _LEFT_OUT)
 
     def _offsets(self, table: Any, row: int) -> NDArray[np.int64]:  # noqa: ANN401
         if "offset" in self._columns:

@@ -39,6 +39,7 @@ class Recording:
         end: int | None = None,
         partitions: Iterable[int] | None = None,
         strict: bool = False,
+        lean: bool = False,
     ) -> None:
         """Look at all files, and refuse what is wrong with them; no record is read yet.
 
@@ -51,6 +52,7 @@ class Recording:
             end: of each partition, all before its first record with such a timestamp, or a later one.
             partitions: only these.
             strict: refuse what would be a warning.
+            lean: keys and headers are not wanted: they may come as nulls, so that they need not be read.
 
         Raises:
             ConfigurationError: there is nothing at this location, or nothing of what is asked for.
@@ -76,6 +78,8 @@ class Recording:
         self.times = (min(low for low, _ in known), max(high for _, high in known)) if known else None
         self.files = len({segment.path for found in self._segments.values() for segment in found})
         self.count = sum(segment.count for found in self._segments.values() for segment in found)
+        for segment in segments:
+            segment.lean = lean
         self.warnings: list[str] = []
         for found in self._segments.values():
             self.warnings += check_order(found, strict=strict)

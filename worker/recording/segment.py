@@ -28,6 +28,7 @@ class Segment(ABC):
     count: int
     known: bool = False
     partitions: int = 0
+    lean: bool = False  # keys and headers are not asked for: where it costs to read them, they are null
 
     @abstractmethod
     def records(self, start: int, stop: int) -> Iterator[Records]:

@@ -1,5 +1,6 @@
 """Where a replay of a published model begins: with nothing, or with a version that is restored."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from worker.errors import IncompatibleDataError
@@ -9,6 +10,7 @@ from worker.replay.recorded import MissingEventsError, start_of
 from worker.replay.source import Source
 from worker.snapshot.manifest import Base, Manifest, Peer, learning_of
 from worker.snapshot.state import ShardState
+from worker.stream.tail import TrimmedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,29 +46,44 @@ def begin(chain: Chain, source: Source, shard: int, before: int | None = None) -
     if first is None:
         return None
     bases = chain.bases(shard)
-    if before is not None:
-        found = [base for base in bases if base.completed <= before]
-        if found:
-            return _restored(chain, shard, found[-1])
+    early = [base for base in bases if before is not None and base.completed <= before]
+    if early:
+        with suppress(TrimmedError):
+            return _restored(chain, shard, early[-1])
     lacks: MissingEventsError | None = None
     if first.manifest.version == 1:
         try:
             start = start_of(first.manifest, source)
         except MissingEventsError as error:
-            lacks = error
-        else:
-            if start is not None:
-                state = ShardState.fresh(shard, learning_of(first.manifest))
-                state.next_offset = start
-                return Beginning(state=state, manifest=None, offset=first.offset)
+            start, lacks = None, error
+        if start is not None:
+            state = ShardState.fresh(shard, learning_of(first.manifest))
+            state.next_offset = start
+            return Beginning(state=state, manifest=None, offset=first.offset)
         # The delta of a first version is the whole shard.
         bases = [Base(version=1, completed=1, offset=first.offset), *(base for base in bases if base.version > 1)]
+    return _oldest(chain, source, shard, bases, lacks)
+
+
+def _oldest(chain: Chain, source: Source, shard: int, bases: list[Base], lacks: MissingEventsError | None) -> Beginning:
+    """Restore the oldest base; the oldest that the events go on from, where they do not reach back to the beginning.
+
+    Of the oldest that is kept, what it knew of the others may be trimmed already. The last version is no beginning
+    where events are missing: nothing would be learned again.
+    """
+    trimmed: TrimmedError | None = None
     for base in bases:
-        restored = _restored(chain, shard, base)
-        if restored.state.next_offset >= source.ranges.get(shard, (0, 0))[0] or lacks is None:
+        if lacks is not None and base.completed >= chain.last[shard].version:
+            break
+        try:
+            restored = _restored(chain, shard, base)
+        except TrimmedError as error:
+            trimmed = error
+            continue
+        if lacks is None or restored.state.next_offset >= source.ranges.get(shard, (0, 0))[0]:
             return restored
-    if lacks is not None:
-        raise lacks
+    if lacks is not None or trimmed is not None:
+        raise lacks or trimmed  # type: ignore[misc]  # one of them there is
     raise IncompatibleDataError(
         f"shard {shard}: {chain.topic} keeps neither its first version nor a whole base to begin with"
     )

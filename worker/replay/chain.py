@@ -15,11 +15,14 @@ from worker.snapshot.lineage import apply, verify
 from worker.snapshot.manifest import Base, Manifest, Peer, describe, differences, learning_of
 from worker.snapshot.records import Kind, Record, read
 from worker.snapshot.state import ShardState
+from worker.stream.client import reach, reader_settings
 from worker.stream.contributions import Published, since, versions
+from worker.stream.feed import Feed
 from worker.stream.merging import recall_as_of
-from worker.stream.tail import TrimmedError
+from worker.stream.tail import Tail, TrimmedError
 
 _FIRST_WINDOW = 64  # offsets: a manifest closes every version, so the last one is near; else eight times as far
+_READ_AHEAD = {"queued.max.messages.kbytes": 16_384}  # of a reader: there are several for each shard
 
 
 class RecordedPartition:
@@ -93,11 +96,11 @@ class Chain:
         try:
             found = {shard: self._reader(shard).last_manifest() for shard in range(shards)}
             self.last = {shard: it[0] for shard, it in found.items() if it is not None}
+            self.model = next((manifest.model for manifest in self.last.values()), config.model.name)
             self._require_same_learning()
         except BaseException:
             self.close()
             raise
-        self.model = next(iter(self.last.values())).model
 
     @classmethod
     def recorded(cls, config: Config, recording: Recording) -> Self:
@@ -110,6 +113,23 @@ class Chain:
             config, recording.shards, lambda shard: nullcontext(RecordedPartition(recording, shard)),
             str(recording.location),
         )  # fmt: skip
+
+    @classmethod
+    def published(cls, config: Config) -> Self:
+        """Read the model topic of a configuration.
+
+        Raises:
+            BrokerUnreachableError: no broker answers.
+            IncompatibleDataError, CorruptSnapshotError: as above.
+        """
+        reach(config)  # which says what stands in the way
+        settings, topic = reader_settings(config.kafka) | _READ_AHEAD, config.model.topic
+        feed = Feed(settings, topic)
+        try:
+            shards = feed.partitions()
+        finally:
+            feed.close()
+        return cls(config, shards, lambda shard: Tail(settings, topic, shard), topic)
 
     def __enter__(self) -> Self:
         return self

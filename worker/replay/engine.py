@@ -66,11 +66,11 @@ class Engine:
         self._stopped = False
         self.records = 0  # learned, or refused, so far
 
-    def run(self) -> list[Leg]:
+    def run(self) -> dict[int, Leg]:
         """Go on until all shards have come to the end of their courses, or wait for what will not come.
 
         Returns:
-            The legs at whose end a shard waits in vain for what others add; none where all have ended.
+            By shard, the leg at whose end it waits in vain for what others add; none where all have ended.
 
         Raises:
             HeadraceError: what reading, decoding or learning has failed of.
@@ -87,7 +87,7 @@ class Engine:
                 with self._moved:
                     self._stopped = True
                     self._moved.notify_all()
-        return [track.ahead[0][0] for track in self._tracks if track.ahead and not track.ended]
+        return {track.shard: track.ahead[0][0] for track in self._tracks if track.ahead and not track.ended}
 
     def _work(self) -> None:
         while (work := self._choose()) is not None:

@@ -42,7 +42,8 @@ class Difference:
             f"{name} {_brief(was)} as published, {_brief(found)} as replayed"
             for name, (was, found) in self.fields.items()
         )
-        return f"version {self.version} of shard {self.shard} (events {self.first_offset} to {self.next_offset - 1}): {said}"
+        events = f"events {self.first_offset} to {self.next_offset - 1}"
+        return f"version {self.version} of shard {self.shard} ({events}): {said}"
 
 
 class Recorded:
@@ -81,7 +82,6 @@ class Recorded:
         self._told: dict[int, tuple[Manifest, int]] = {}  # by version: its manifest, and the first of its events
         self._pipelines: dict[bytes, Pipeline] = {}
         self._watching = watching_of(learning_of(learned_by)).settings if learned_by is not None else None
-        self._missing_from = state.next_offset
 
     def legs(self) -> Iterator[Leg]:
         """Give what is learned, cut where versions end."""
@@ -132,7 +132,7 @@ class Recorded:
         """Nothing follows from that here."""
 
     def _pipeline(self, learning: Learning) -> tuple[Pipeline, Watch | None]:
-        """Give the pipeline of these settings; and, where it is watched by others than before, a watch to begin with."""
+        """Give the pipeline of these settings; and where it is watched by others than before, a watch to begin with."""
         key = orjson.dumps(learning.model_dump(mode="json"))
         if key not in self._pipelines:
             self._pipelines.clear()  # settings that were changed do not come back often
@@ -208,6 +208,10 @@ def _parts(manifest: Manifest, at: int) -> Iterator[tuple[int, int, bool]]:
         at = last + 1
     if at < manifest.input.next_offset:
         yield at, manifest.input.next_offset, False
+
+
+def _unless_different(_was: Manifest, _found: Boundary, difference: Difference | None) -> bool:
+    return difference is None
 
 
 def _brief(value: object) -> str:

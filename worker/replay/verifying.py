@@ -5,7 +5,8 @@ learned again*. A version that differs is where its shard ends: what it would ad
 that fold it in nothing more can be said. The first version that differs is told, and what of it.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from worker.errors import ConfigurationError, IncompatibleDataError
@@ -77,6 +78,7 @@ class Again:
     observer: Callable[[int], Observer | None] = lambda _shard: None
     states: dict[int, ShardState] = field(default_factory=dict)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
+    counted_before: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
 
     def run(self) -> list[Verdict]:
         """Learn and compare; gives a verdict for each shard that is asked for and has versions.
@@ -92,6 +94,7 @@ class Again:
         asked = self._asked()
         begun = self._begin(asked)
         goals = self._goals(asked & begun.keys())
+        self._require_versions(goals, begun)
         self._require_events(goals, begun)
         merged = self.chain.config.model.merge
         if not merged:
@@ -102,16 +105,19 @@ class Again:
         courses = {shard: self._course(shard, it, goals) for shard, it in begun.items()}
         self.verdicts = {shard: Verdict(shard=shard, begun=version) for shard, version in versions.items()}
         self.states = {shard: it.state for shard, it in begun.items()}
+        self.counted_before = counted(self.states.values())
         before = {shard: state.progress.events for shard, state in self.states.items()}
         engine = Engine(
             list(courses.values()), published if merged else Alone(), threads=self.threads, progress=self.progress,
             enough=lambda: all(self._reached(shard, goal) for shard, goal in goals.items()),
         )  # fmt: skip
-        waiting = {leg.mark.position: leg for leg in engine.run() if leg.mark is not None}
+        waiting = engine.run()
         for shard, state in self.states.items():
             self.verdicts[shard].events = state.progress.events - before[shard]
         for shard, goal in goals.items():
-            if not self._reached(shard, goal):
+            if goal == versions[shard]:
+                self.verdicts[shard].waits = f"there is no version after {goal}, with which the replay begins"
+            elif not self._reached(shard, goal):
                 self.verdicts[shard].waits = self._why(shard, courses, waiting, published)
         return [self.verdicts[shard] for shard in sorted(goals)]
 
@@ -144,11 +150,24 @@ class Again:
         for shard in shards:
             last = self.chain.last[shard].version
             goals[shard] = last if self.last is None else min(self.last, last)
-            if (self.last or 0) > last and self.shards is not None or (self.first or 0) > last:
+            named = [] if self.shards is None else [version for version in (self.last,) if version is not None]
+            wrong = [version for version in (self.first or 0, *named) if version > last]
+            if wrong:
                 raise ConfigurationError(
-                    f"shard {shard} has versions up to {last} in {self.chain.topic}, not {max(self.first or 0, self.last or 0)}"
+                    f"shard {shard} has versions up to {last} in {self.chain.topic}, not {wrong[0]} (--versions)"
                 )
         return goals
+
+    def _require_versions(self, goals: Mapping[int, int], begun: Mapping[int, Beginning]) -> None:
+        """Refuse versions from before the oldest base there is: nothing of them would be compared."""
+        for shard, goal in goals.items():
+            at = begun[shard].state.version
+            asked = self.first if self.first is not None else goal if self.last is not None else at + 1
+            if asked <= at:
+                raise ConfigurationError(
+                    f"version {asked} of shard {shard} cannot be learned again: what it was made of is trimmed, or was "
+                    f"carried from other shards, or its events are not there. From version {at + 1} on it goes"
+                )
 
     def _require_events(self, goals: Mapping[int, int], begun: Mapping[int, Beginning]) -> None:
         """Refuse at once where the events end before the last version that is asked for."""
@@ -193,23 +212,28 @@ class Again:
     def _why(
         self, shard: int, courses: Mapping[int, Recorded], waiting: Mapping[int, Leg], published: AsPublished
     ) -> str:
-        """Say what a shard waits for in vain."""
-        course = courses[shard]
-        if course.lacks is not None:
-            raise course.lacks
-        version = self.states[shard].version + 1
-        leg = waiting.get(version)
-        lacked = published.lacked(shard, leg.mark) if leg is not None and leg.mark is not None else {}
-        for peer, wanted in sorted(lacked.items()):
-            difference = self.verdicts[peer].difference if peer in self.verdicts else None
+        """Say what a shard waits for in vain: directly, or because another one does.
+
+        Raises:
+            MissingEventsError: for events that are not there.
+        """
+        version, passed, to_ask = self.states[shard].version + 1, set[int](), [shard]
+        while to_ask:
+            one = to_ask.pop(0)
+            passed.add(one)
+            difference = self.verdicts[one].difference
             if difference is not None:
                 return (
-                    f"version {version} folds in version {wanted} of shard {peer}, whose version {difference.version} "
+                    f"version {version} folds in what comes after version {difference.version} of shard {one}, which "
                     "differs"
                 )
-            if peer in courses and (lacks := courses[peer].lacks) is not None:
+            lacks = courses[one].lacks
+            if lacks is not None:
                 raise lacks
-        return f"version {version} waits for what other shards add, which waits for a version that differs"
+            leg = waiting.get(one)
+            lacked = published.lacked(one, leg.mark) if leg is not None and leg.mark is not None else {}
+            to_ask += sorted(lacked.keys() & courses.keys() - passed)
+        return f"version {version} is gone from {self.chain.topic}, or folds in one that is"
 
 
 def verify(again: Again) -> list[Verdict]:
@@ -217,11 +241,20 @@ def verify(again: Again) -> list[Verdict]:
     return again.run()
 
 
+def counted(states: Iterable[ShardState]) -> tuple[Counter[str], Counter[str]]:
+    """Add up what shards have rejected and skipped so far, by the reason."""
+    rejected, skipped = Counter[str](), Counter[str]()
+    for state in states:
+        rejected.update(state.rejected)
+        skipped.update({str(reason): count for reason, count in state.skipped.items()})
+    return rejected, skipped
+
+
 def require_equal(verdicts: Collection[Verdict]) -> None:
-    """Refuse a model that is not the one learned from its events.
+    """Refuse a model that is not the one learned from its events, and one of which that is not shown.
 
     Raises:
-        IncompatibleDataError: it names the versions that differ, and how.
+        IncompatibleDataError: it names the versions that differ, and how; or what was not compared.
     """
     differences = [verdict.difference for verdict in verdicts if verdict.difference is not None]
     if differences:
@@ -230,3 +263,6 @@ def require_equal(verdicts: Collection[Verdict]) -> None:
             + "\n  ".join(map(str, differences))
             + "\nthe events are not those that it was learned from, or the model was changed"
         )
+    waiting = [f"shard {verdict.shard}: {verdict.waits}" for verdict in verdicts if verdict.waits is not None]
+    if waiting:
+        raise IncompatibleDataError("not all versions were learned again:\n  " + "\n  ".join(waiting))

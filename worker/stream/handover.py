@@ -21,7 +21,14 @@ _OPEN_SECONDS = 600.0  # of the transaction: less than a broker's default limit 
 _REQUEST_SECONDS = 30.0
 
 
-def publish(config: Config, moved: Sequence[Moved], writing: Writing, progress: Callable[[int], None]) -> int:
+def publish(
+    config: Config,
+    moved: Sequence[Moved],
+    writing: Writing,
+    progress: Callable[[int], None],
+    *,
+    offsets: bool = True,
+) -> int:
     """Write the first version of each shard into the model topic, and where its events go on.
 
     Args:
@@ -29,6 +36,7 @@ def publish(config: Config, moved: Sequence[Moved], writing: Writing, progress: 
         moved: the shards, by number.
         writing: how versions are written.
         progress: called with the number of rows that were handed over since the last call.
+        offsets: set those of the group too. Without, a group that has none goes on where the manifests say.
 
     Returns:
         The bytes written.
@@ -50,8 +58,9 @@ def publish(config: Config, moved: Sequence[Moved], writing: Writing, progress: 
         for it in moved:
             written += _write(producer, config.model.topic, it, _others(moved, it), writing)
             progress(len(it.state.model.table))
-        offsets = [TopicPartition(config.events.topic, it.state.shard, it.state.next_offset) for it in moved]
-        producer.send_offsets_to_transaction(offsets, member.consumer_group_metadata(), _REQUEST_SECONDS)
+        if offsets:
+            places = [TopicPartition(config.events.topic, it.state.shard, it.state.next_offset) for it in moved]
+            producer.send_offsets_to_transaction(places, member.consumer_group_metadata(), _REQUEST_SECONDS)
         producer.commit_transaction(_OPEN_SECONDS)
     except KafkaException as error:
         reason = error.args[0]

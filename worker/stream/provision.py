@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 )
 
 from worker.config import Config
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.stream.topics import (
     CREATE,
     DEAD_LETTER_SETTINGS,
@@ -91,6 +91,32 @@ def create(
             )
         )
     return done
+
+
+def create_model(admin: AdminClient, config: Config, partitions: int) -> int:
+    """Make the model topic alone, where it is missing; gives the most bytes of a record there.
+
+    Args:
+        admin: a client of the cluster.
+        config: names the topic.
+        partitions: as many as the model has shards.
+
+    Raises:
+        ConfigurationError: the cluster refuses.
+        IncompatibleDataError: it is there with another number of partitions.
+        BrokerUnreachableError: no broker answers.
+    """
+    model = look(admin, config).model
+    if not model.partitions:
+        _make(admin, model.name, partitions, None, MODEL_SETTINGS)
+        _wait(lambda: look(admin, config).model.partitions > 0)
+        model = look(admin, config).model
+    if model.partitions != partitions:
+        raise IncompatibleDataError(
+            f"the model topic {model.name} has {model.partitions} partitions, and the model {partitions} shards: name "
+            "another topic for it"
+        )
+    return model.limit_bytes()
 
 
 def _dead_letter_settings(view: View) -> dict[str, str]:
