@@ -26,6 +26,8 @@ COMMANDS: Final = {
     "simulate": "worker.commands.simulate:simulate",
     "load": "worker.commands.load:load",
     "record": "worker.commands.record:record",
+    "replay": "worker.commands.replay:replay",
+    "verify": "worker.commands.verify:verify",
     "report": "worker.commands.report:report",
     "config": "worker.commands.config:config",
     "topics": "worker.commands.topics:topics",

@@ -1,0 +1,291 @@
+"""`headrace replay`: the same engine on recorded events."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.commands.options import config_option, json_option
+from worker.commands.replaying import open_chain, open_source, source_options, table, threads_of, time_of
+
+if TYPE_CHECKING:
+    from worker.config import Config
+    from worker.recording import Recording
+    from worker.replay import Result
+    from worker.stream.rehearsal import Rehearsed
+    from worker.stream.topic_range import TopicRange
+
+EXAMPLES = """\b
+Examples:
+  headrace replay tuesday                            (what these settings make of recorded events)
+  HEADRACE_MODEL__HALF_LIFE=7d headrace replay tuesday --name fading --out runs/fading
+  headrace replay tuesday --as-recorded              (the published model, learned again)
+  headrace replay tuesday --from-version 40          (go on from version 40 of every shard)
+  headrace replay --from-timestamp 2025-01-07        (from the event topic itself)
+  headrace replay tuesday --model-topic clicks.replayed
+  headrace replay tuesday --speed 60x --to-topic rehearsal
+
+\b
+Interrupted, a replay has written nothing: start it again. A rehearsal (--to-topic) has sent what it
+has sent, and is not taken up: it refuses a topic that holds records, so nothing is there twice.
+"""
+
+INTERRUPTED = 130  # as worker.cli, which imports nothing of ours
+
+
+def _speed(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Read a speed; 0 stands for as fast as it goes."""
+    from worker.stream.rehearsal import speed_of
+
+    if text is None:
+        return None
+    try:
+        return speed_of(text) or 0.0
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command(epilog=EXAMPLES, short_help="Learn from recorded events: afresh, as recorded, or into a topic again.")
+@source_options
+@config_option
+@click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), help="Only this one; repeatable.")
+@click.option(
+    "--from-timestamp", callback=time_of, metavar="TIME",
+    help="From each partition's first record of this time or later on; ISO 8601, in UTC, or milliseconds since 1970.",
+)  # fmt: skip
+@click.option("--to-timestamp", callback=time_of, metavar="TIME", help="Up to the first record of this time or later.")
+@click.option(
+    "--fresh", "mode", flag_value="fresh", default=True, help="Begin with nothing, all shards in step (default)."
+)
+@click.option("--as-recorded", "mode", flag_value="as recorded", help="Follow the published versions, and compare.")
+@click.option("--from-version", type=click.IntRange(min=1), help="Go on from this published version of every shard.")
+@click.option(
+    "--from-version-at", callback=time_of, metavar="TIME",
+    help="Go on from the last version of every shard that was made by this time.",
+)  # fmt: skip
+@click.option("--to-version", type=click.IntRange(min=1), help="As recorded, end with this version of every shard.")
+@click.option("--name", default="replay", show_default=True, help="Of the run, in reports.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write what was measured here: run.json.")
+@click.option("--model-topic", help="Publish the shards as they are at the end, as a model of its own, for followers.")
+@click.option("--to-topic", help="Learn nothing: send the records to this topic, byte for byte, with their timing.")
+@click.option("--speed", callback=_speed, metavar="60x", help="Of --to-topic: 60x, 0.5x, max.  [default: 1x]")
+@click.option("--append", is_flag=True, help="Of --to-topic: add to what the topic holds.")
+@click.option("--restamp", is_flag=True, help="Of --to-topic: timestamps of the moment of sending.")
+@json_option
+@click.pass_context
+def replay(
+    context: click.Context,
+    recording: str | None,
+    topic: str | None,
+    model_recording: str | None,
+    threads: int | None,
+    config_path: Path | None,
+    partitions: tuple[int, ...],
+    from_timestamp: int | None,
+    to_timestamp: int | None,
+    mode: str,
+    from_version: int | None,
+    from_version_at: int | None,
+    to_version: int | None,
+    name: str,
+    out: Path | None,
+    model_topic: str | None,
+    to_topic: str | None,
+    speed: float | None,
+    *,
+    append: bool,
+    restamp: bool,
+    as_json: bool,
+) -> None:
+    """Replay recorded events, as fast as the machine allows: those of RECORDING, or of the event topic.
+
+    Each event is predicted, then learned, as a worker would; the same events and settings give the same bits, whatever
+    the number of threads. --fresh learns by the configuration, and shards fold one another in at the same moments of
+    the log's time, every commit.interval_seconds. --as-recorded learns what was published, version by version.
+    """
+    from worker.settings import load
+
+    goes_on = from_version is not None or from_version_at is not None
+    recorded, paced = mode == "as recorded", speed is not None or append or restamp
+    learns = recorded or goes_on or out is not None or model_topic is not None
+    _require_together(
+        (recorded and goes_on, "--as-recorded begins as far back as it can: leave out --from-version"),
+        (from_version is not None and from_version_at is not None, "--from-version and --from-version-at are two"),
+        (not recorded and to_version is not None, "--to-version is of --as-recorded"),
+        (to_topic is None and paced, "--speed, --append and --restamp are of --to-topic: name the topic"),
+        (to_topic is not None and learns, "--to-topic sends records and learns nothing: leave out what is of learning"),
+        (bool(partitions) and model_topic is not None, "--model-topic takes a whole model: leave out --partition"),
+    )
+    config = load(config_path, os.environ)
+    source, where = open_source(
+        config, recording, topic, begin=from_timestamp, end=to_timestamp, partitions=partitions, lean=to_topic is None
+    )
+    if to_topic is not None:
+        rehearsed = _rehearse(config, source, to_topic, 1.0 if speed is None else speed or None, append, restamp)
+        _tell_rehearsed(rehearsed, as_json=as_json)
+        context.exit(0 if rehearsed.complete else INTERRUPTED)
+    result = _learn(
+        config, source, where, mode, model_recording, threads, name, model_topic,
+        from_version=from_version, from_time=from_version_at, to_version=to_version,
+    )  # fmt: skip
+    if out is not None:
+        result.log.write(out / "run.json")
+    _tell(result, out, model_topic, as_json=as_json)
+
+
+def _require_together(*wrong: tuple[bool, str]) -> None:
+    for is_wrong, why in wrong:
+        if is_wrong:
+            raise click.UsageError(why + ".")
+
+
+def _learn(
+    config: "Config",
+    source: "Recording | TopicRange",
+    where: str,
+    mode: str,
+    model_recording: str | None,
+    threads: int | None,
+    name: str,
+    model_topic: str | None,
+    *,
+    from_version: int | None,
+    from_time: int | None,
+    to_version: int | None,
+) -> "Result":
+    from contextlib import ExitStack
+
+    from worker import warm
+    from worker.commands.sending import progress_bar
+    from worker.replay import Replay
+    from worker.replay.publishing import Target
+    from worker.snapshot.kinds import breaker_of
+
+    if mode == "fresh" and breaker_of(config.learning) is not None:
+        click.echo(
+            "warning: the poison breaker (quality.freeze_events) is not at work in a replay; events.skip passes ranges "
+            "of offsets over",
+            err=True,
+        )
+    offsets = sum(after - first for first, after in source.ranges.values())
+    with ExitStack() as stack:
+        chain = None
+        if mode == "as recorded" or from_version is not None or from_time is not None:
+            chain = stack.enter_context(open_chain(config, model_recording))
+        target = Target.of(config, model_topic, source.shards) if model_topic is not None else None
+        warm.compile_all()
+        with progress_bar(offsets, doing="replaying", what="records") as progress:
+            result = Replay(
+                config, source, mode="as recorded" if mode == "as recorded" else "fresh", chain=chain,
+                threads=threads_of(threads, source.shards), name=name, where=where, progress=progress,
+                from_version=from_version, from_time=from_time, to_version=to_version,
+            ).run()  # fmt: skip
+        if target is not None:
+            with progress_bar(None, doing="publishing", what="rows") as progress:
+                target.publish(result.states, progress)
+    return result
+
+
+def _rehearse(
+    config: "Config",
+    source: "Recording | TopicRange",
+    topic: str,
+    speed: float | None,
+    append: bool,
+    restamp: bool,
+) -> "Rehearsed":
+    import threading
+
+    from worker.commands.sending import progress_bar
+    from worker.recording.interleaving import interleave
+    from worker.stopping import stop_on_signals
+    from worker.stream.rehearsal import Rehearsal
+
+    rehearsal = Rehearsal(config, topic, source.shards, append=append, restamp=restamp)
+    records = interleave(((number, source.partition(number)) for number in source.ranges), 1)
+    stopped = threading.Event()
+    offsets = sum(after - first for first, after in source.ranges.values())
+    with (
+        stop_on_signals(stopped, config.run.shutdown_seconds),
+        progress_bar(offsets, doing="sending", what="records") as progress,
+    ):
+        return rehearsal.run(records, speed, progress=progress, stopped=stopped)
+
+
+def _tell_rehearsed(rehearsed: "Rehearsed", *, as_json: bool) -> None:
+    import dataclasses
+
+    import orjson
+
+    if as_json:
+        click.echo(orjson.dumps(dataclasses.asdict(rehearsed), option=orjson.OPT_INDENT_2))
+        return
+    click.echo(
+        f"{rehearsed.records:,} records, {rehearsed.span_seconds:,.1f} s of them, in {rehearsed.seconds:,.1f} s to "
+        f"topic {rehearsed.topic}; the one that was most late was {rehearsed.latest_seconds:.3f} s late"
+    )
+    if not rehearsed.complete:
+        click.echo(
+            "interrupted: what was sent is in the topic, and the same command would not go on there: delete the topic",
+            err=True,
+        )
+
+
+def _tell(result: "Result", out: Path | None, model_topic: str | None, *, as_json: bool) -> None:
+    import orjson
+
+    log = result.log
+    if as_json:
+        click.echo(orjson.dumps(_as_data(result), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
+        return
+    totals = log.totals
+    click.echo(
+        f"{log.name} ({log.mode}) of {log.source}: {log.events:,} events of {log.shards} shards in {log.seconds:.1f} s "
+        f"({log.events_per_second:,.0f} a second)"
+    )
+    quality = [("log loss" if log.loss == "logistic" else "half the squared error", totals.loss)]
+    quality += [
+        ("normalized entropy", totals.normalized_entropy),
+        ("AUC", totals.auc),
+        ("calibration", totals.calibration),
+    ]
+    click.echo(", ".join(f"{what} {value:.4f}" for what, value in quality if value is not None))
+    for what, counts in (("rejected", log.rejected), ("skipped", log.skipped)):
+        if counts:
+            click.echo(f"{what}: " + ", ".join(f"{reason} {count:,}" for reason, count in counts.items()))
+    if log.alarms:
+        click.echo(f"alarms of drift: {log.alarms:,}")
+    lines: list[tuple[str, ...]] = [
+        (
+            str(shard), str(state.version), f"{state.progress.events:,}", f"{len(state.model.table):,}",
+            f"{state.next_offset:,}", log.digests[shard],
+        )
+        for shard, state in sorted(result.states.items())
+    ]  # fmt: skip
+    click.echo(table(("shard", "versions", "events", "rows", "next offset", "digest"), lines, left=("digest",)))
+    if result.verdicts:
+        click.echo("every digest is the one that was published")
+    if out is not None:
+        click.echo(f"written to {out / 'run.json'}")
+    if model_topic is not None:
+        click.echo(f"published to {model_topic}: `HEADRACE_MODEL__TOPIC={model_topic} headrace follow --once` shows it")
+
+
+def _as_data(result: "Result") -> dict[str, Any]:
+    from worker.commands.verify import as_data
+
+    return {
+        **result.log.model_dump(mode="json", exclude={"windows", "throughput", "reliability"}),
+        "states": {
+            str(shard): {
+                "version": state.version,
+                "events": state.progress.events,
+                "rows": len(state.model.table),
+                "next_offset": state.next_offset,
+                "digest": result.digests[shard],
+            }
+            for shard, state in sorted(result.states.items())
+        },
+        "verdicts": [as_data(one) for one in result.verdicts],
+    }
