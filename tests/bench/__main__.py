@@ -25,6 +25,7 @@ from tests.bench import (
     peers,
     quality,
     recording,
+    replay,
     restore,
     throughput,
 )
@@ -38,6 +39,7 @@ PARTS: dict[str, tuple[Callable[[Size], dict[str, Any]], dict[str, str]]] = {
     "quality": (quality.measure, quality.INCLUDES),
     "commit": (commit.measure, commit.INCLUDES),
     "restore": (restore.measure, restore.INCLUDES),
+    "replay": (replay.measure, replay.INCLUDES),
     "freshness": (freshness.measure, freshness.INCLUDES),
     "memory": (memory.measure, memory.INCLUDES),
     "merge": (merge.measure, merge.INCLUDES),
