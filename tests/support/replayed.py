@@ -73,17 +73,22 @@ def event(user: int, item: int, label: int, time: int) -> bytes:
     return orjson.dumps({"user": f"u{user}", "item": f"i{item}", "label": label, "time": time})
 
 
-def stream(n: int, shards: int, seed: int, *, users: int = 60, items: int = 40, gap_ms: int = 3) -> Memory:
-    """Make events of some shards, a few milliseconds apart, some of them bad."""
+def stream(
+    n: int, shards: int, seed: int, *, users: int = 60, items: int = 40, gap_ms: int = 3, turn_at: int | None = None
+) -> Memory:
+    """Make events of some shards, a few milliseconds apart, some of them bad; from `turn_at` on with labels turned."""
     rng = np.random.default_rng(seed)
     found: dict[int, tuple[list[bytes | None], list[int]]] = {shard: ([], []) for shard in range(shards)}
     for number in range(n):
         user, item, noise = (int(x) for x in rng.integers((users, items, 3)))
         time = NOW + number * gap_ms
+        turned = turn_at is not None and number >= turn_at
         values, times = found[user % shards]
         bad = rng.random() < 0.01
         values.append(
-            (b"no json", None)[number % 2] if bad else event(user, item, int((user + item + noise) % 3 == 0), time)
+            (b"no json", None)[number % 2]
+            if bad
+            else event(user, item, int(((user + item + noise) % 3 == 0) != turned), time)
         )
         times.append(time)
     return Memory({shard: records_of(*it, partition=shard) for shard, it in found.items()})

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import orjson
 import pyarrow as pa
 import pytest
 
 from tests.support.lineage import Partition, Writer, learning_of, versions
-from tests.support.replayed import Live, Memory, config_of, stream
+from tests.support.replayed import Live, Memory, config_of, records_of, stream
 from worker.errors import ConfigurationError, IncompatibleDataError
+from worker.events.pack import write
 from worker.learning import Learning
 from worker.replay import Replay, verify
 from worker.replay.publishing import moved_of
@@ -56,6 +58,63 @@ def test_every_version_is_reproduced(model, threads):
     ]
     assert min(writer.state.version for writer in live.writers) > 5
     assert result.log.events == sum(writer.state.progress.events for writer in live.writers)
+
+
+def rich() -> Learning:
+    """All that a shard may remember beside its rows: ids, a scale of numbers, counters, chosen pairs."""
+    features = {f"f{number}": {"field": "item", "admit_after": number % 3} for number in range(11)}
+    return Learning.model_validate(
+        {
+            "features": {"user": {}, "item": {}, "at": {"field": "time", "kind": "numeric"}} | features,
+            "model": {"factors": 2, "pairs": "auto", "half_life": "5s", "admission_counters": 1_024},
+            "events": {"id": "item", "duplicate_window": 30, "keep_negatives": 0.7},
+        }
+    )
+
+
+def test_all_that_a_shard_remembers_is_reproduced():
+    learning = rich()
+    source = stream(4_000, SHARDS, seed=12)
+    live = Live(learning, source).run()
+    assert all(writer.state.skipped.keys() == {"duplicate", "negative"} for writer in live.writers)
+    require_sound(live)
+
+
+def test_alarms_that_are_answered_are_answered_again():
+    quality = {"window": 1_000, "response": "loosen", "loosen_to": 1.0, "false_alarm_every": 1_000}
+    learning = Learning.model_validate({**learning_of(merge=True).model_dump(), "quality": quality})
+    live = Live(learning, stream(16_000, 2, seed=14, turn_at=9_000)).run()
+    assert all(writer.state.loosening.times for writer in live.writers)
+    require_sound(live)
+
+
+def require_sound(live: Live) -> None:
+    with live.chain() as chain:
+        verdicts = verify(Again(source=live.source, chain=chain, threads=2))
+    assert [it.difference for it in verdicts] == [None] * len(live.writers)
+    assert [it.last for it in verdicts] == [writer.state.version for writer in live.writers]
+
+
+def test_packed_events_are_reproduced():
+    learning = learning_of(merge=True)
+    learning = learning.model_copy(update={"events": learning.events.model_copy(update={"format": "arrow"})})
+    plain, packed = stream(3_000, SHARDS, seed=13), {}
+    for shard, records in plain.partitions.items():
+        values = [value for value in records.values.to_pylist() if value is not None and value != b"no json"]
+        messages, times = [], []
+        for begin in range(0, len(values), 7):
+            rows = [orjson.loads(value) for value in values[begin : begin + 7]]
+            bad = begin % 10 == 0
+            messages.append(b"no stream" if bad else write(pa.RecordBatch.from_pylist(rows)))
+            times.append(rows[0]["time"])
+        packed[shard] = records_of(messages, times, partition=shard)
+    source = Memory(packed)
+    live = Live(learning, source).run()
+    assert all(writer.state.rejected for writer in live.writers)
+    assert all(writer.state.progress.events > 6 * writer.state.next_offset * 0.8 for writer in live.writers)
+    with live.chain() as chain:
+        result = Replay(config_of(learning), source, mode="as recorded", chain=chain, threads=2).run()
+    assert result.digests == {writer.shard: writer.manifests[-1].state.digest for writer in live.writers}
 
 
 def test_ranges_that_the_breaker_passed_over_are_passed_over():
