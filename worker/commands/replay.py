@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from worker.commands import rehearsing
 from worker.commands.options import config_option, json_option
 from worker.commands.replaying import open_chain, open_source, source_options, table, threads_of, time_of
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from worker.config import Config
     from worker.recording import Recording
     from worker.replay import Result
-    from worker.stream.rehearsal import Rehearsed
     from worker.stream.topic_range import TopicRange
 
 EXAMPLES = """\b
@@ -32,18 +32,6 @@ has sent, and is not taken up: it refuses a topic that holds records, so nothing
 """
 
 INTERRUPTED = 130  # as worker.cli, which imports nothing of ours
-
-
-def _speed(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
-    """Read a speed; 0 stands for as fast as it goes."""
-    from worker.stream.rehearsal import speed_of
-
-    if text is None:
-        return None
-    try:
-        return speed_of(text) or 0.0
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 @click.command(epilog=EXAMPLES, short_help="Learn from recorded events: afresh, as recorded, or into a topic again.")
@@ -69,7 +57,9 @@ def _speed(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write what was measured here: run.json.")
 @click.option("--model-topic", help="Publish the shards as they are at the end, as a model of its own, for followers.")
 @click.option("--to-topic", help="Learn nothing: send the records to this topic, byte for byte, with their timing.")
-@click.option("--speed", callback=_speed, metavar="60x", help="Of --to-topic: 60x, 0.5x, max.  [default: 1x]")
+@click.option(
+    "--speed", callback=rehearsing.speed_of, metavar="60x", help="Of --to-topic: 60x, 0.5x, max.  [default: 1x]"
+)
 @click.option("--append", is_flag=True, help="Of --to-topic: add to what the topic holds.")
 @click.option("--restamp", is_flag=True, help="Of --to-topic: timestamps of the moment of sending.")
 @json_option
@@ -122,8 +112,10 @@ def replay(
         config, recording, topic, begin=from_timestamp, end=to_timestamp, partitions=partitions, lean=to_topic is None
     )
     if to_topic is not None:
-        rehearsed = _rehearse(config, source, to_topic, 1.0 if speed is None else speed or None, append, restamp)
-        _tell_rehearsed(rehearsed, as_json=as_json)
+        rehearsed = rehearsing.send(
+            config, source, to_topic, 1.0 if speed is None else speed or None, append=append, restamp=restamp
+        )
+        rehearsing.tell(rehearsed, as_json=as_json)
         context.exit(0 if rehearsed.complete else INTERRUPTED)
     result = _learn(
         config, source, where, mode, model_recording, threads, name, model_topic,
@@ -185,51 +177,6 @@ def _learn(
             with progress_bar(None, doing="publishing", what="rows") as progress:
                 target.publish(result.states, progress)
     return result
-
-
-def _rehearse(
-    config: "Config",
-    source: "Recording | TopicRange",
-    topic: str,
-    speed: float | None,
-    append: bool,
-    restamp: bool,
-) -> "Rehearsed":
-    import threading
-
-    from worker.commands.sending import progress_bar
-    from worker.recording.interleaving import interleave
-    from worker.stopping import stop_on_signals
-    from worker.stream.rehearsal import Rehearsal
-
-    rehearsal = Rehearsal(config, topic, source.shards, append=append, restamp=restamp)
-    records = interleave(((number, source.partition(number)) for number in source.ranges), 1)
-    stopped = threading.Event()
-    offsets = sum(after - first for first, after in source.ranges.values())
-    with (
-        stop_on_signals(stopped, config.run.shutdown_seconds),
-        progress_bar(offsets, doing="sending", what="records") as progress,
-    ):
-        return rehearsal.run(records, speed, progress=progress, stopped=stopped)
-
-
-def _tell_rehearsed(rehearsed: "Rehearsed", *, as_json: bool) -> None:
-    import dataclasses
-
-    import orjson
-
-    if as_json:
-        click.echo(orjson.dumps(dataclasses.asdict(rehearsed), option=orjson.OPT_INDENT_2))
-        return
-    click.echo(
-        f"{rehearsed.records:,} records, {rehearsed.span_seconds:,.1f} s of them, in {rehearsed.seconds:,.1f} s to "
-        f"topic {rehearsed.topic}; the one that was most late was {rehearsed.latest_seconds:.3f} s late"
-    )
-    if not rehearsed.complete:
-        click.echo(
-            "interrupted: what was sent is in the topic, and the same command would not go on there: delete the topic",
-            err=True,
-        )
 
 
 def _tell(result: "Result", out: Path | None, model_topic: str | None, *, as_json: bool) -> None:
