@@ -32,7 +32,7 @@ def _versions(_context: click.Context, _parameter: click.Parameter, text: str | 
         raise click.BadParameter(f"{text!r} is no range of versions: write 40:60, 40:, :60 or 40")
     first = int(found[1]) if found[1] else None
     last = int(found[3]) if found[3] else (None if found[2] else first)
-    if (first or 1) < 1 or (last is not None and last < (first or 1)):
+    if first == 0 or (last is not None and last < (first or 1)):
         raise click.BadParameter(f"{text!r}: versions count from 1, and the first is not after the last")
     return first, last
 
