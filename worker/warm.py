@@ -56,6 +56,7 @@ def compile_all() -> None:
     state = ShardState.fresh(0, _EVERY_KIND)
     for values in (_events(item="i1"), _unusual(item="i1"), _unusual(item=1), [*_events(item="i2")[1:], b"{"]):
         pipeline.learn(state, values, timestamps, _EVENTS)
+    pipeline.learn(state, pa.array(_events(item="i1"), pa.binary()), timestamps, _EVENTS)  # as a replay does
     rows = state.model.table.touched()
     state.model.table.put(rows)
     read = decode_rows(encode_rows(rows), _EVERY_KIND.model.factors)  # arrays that are read-only, as a restore has them

@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 from numba.core.dispatcher import Dispatcher
 
 from tests.support.lineage import NOW, Partition, Writer, events, learning_of, versions
@@ -97,7 +98,7 @@ def _evaluate(learning: Learning) -> None:
     evaluation, state = Evaluation.of(learning), ShardState.fresh(0, learning)
     pipeline = Pipeline(learning, evaluation.observe)
     for number in range(3):
-        some = events(1_000, number, start=NOW + number * 86_400_000)
+        some = pa.array(events(1_000, number, start=NOW + number * 86_400_000), pa.large_binary())
         pipeline.learn(state, some, np.full(1_000, NOW + number * 86_400_000), 1_000 * (number + 1))
     evaluation.merge(evaluation)
     evaluation.windows()
