@@ -44,7 +44,7 @@ _CONFIG = Config.model_validate(
 
 def measure(size: Size) -> dict[str, Any]:
     """Measure decoding alone, and replays by one thread and by two."""
-    events = size.of(1_000_000)
+    events = size.of(2_000_000)
     with tempfile.TemporaryDirectory() as folder:
         record(Path(folder), events)
         recording = Recording(folder, lean=True)
