@@ -177,11 +177,17 @@ class Pipeline:
 
     def _learn(self, state: ShardState, batch: Batch) -> None:
         scores = state.model.learn(state.standardiser.take(batch))  # predicts each event before it learns from it
-        observed, weights = self._labelling.observed(scores.predictions), self._intake.weigh(batch)
+        self._judge(state, batch, self._labelling.observed(scores.predictions), scores.variances)
+
+    def _judge(
+        self, state: ShardState, batch: Batch, observed: NDArray[np.float32], variances: NDArray[np.float32]
+    ) -> None:
+        """Hold predictions [n] of the labels that are observed, made before learning, against the labels."""
+        weights = self._intake.weigh(batch)
         judged = state.progress.add(observed, batch.labels, weights)
-        state.watch.observe(batch, observed, scores.variances, weights, judged)
+        state.watch.observe(batch, observed, variances, weights, judged)
         if self._observer is not None:
-            self._observer(state, batch, observed, scores.variances, weights, judged)
+            self._observer(state, batch, observed, variances, weights, judged)
         if len(batch):
             latest = int(batch.times.max())
             state.watermark = latest if state.watermark is None else max(state.watermark, latest)

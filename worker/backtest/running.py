@@ -1,0 +1,214 @@
+"""One run of a backtest: a configuration, from nothing, over all of a recording."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import orjson
+import xxhash
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from worker import __version__
+from worker.backtest.base_rate import BaseRate
+from worker.backtest.blocks import Blocks
+from worker.backtest.deferred import Deferred
+from worker.backtest.resharded import Resharded
+from worker.backtest.timing import Timing
+from worker.evaluation.configuration import changed
+from worker.evaluation.evaluation import Evaluation
+from worker.evaluation.runlog import RunLog
+from worker.learning import Learning
+from worker.model.batch import Batch
+from worker.quality.progress import Judged
+from worker.recording.reading import Recording
+from worker.replay.engine import Engine
+from worker.replay.exchange import Alone, InStep
+from worker.replay.fresh import Fresh
+from worker.replay.source import Source
+from worker.snapshot.state import ShardState
+
+Kind = Literal["online", "batch", "base rate"]
+_FORMAT: Final = 1  # of what a run measures: another one is another digest
+_NO_VERSIONS_MS: Final = 10**15  # a window that never ends: where shards are not merged, a version changes no bit
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Where(_Told):
+    """Which records: the arguments of `worker.recording.Recording`, and of how many shards."""
+
+    location: str
+    topic: str | None = None
+    begin: int | None = None  # milliseconds since 1970
+    end: int | None = None
+    partitions: tuple[int, ...] | None = None
+    shards: int | None = None  # by the keys of records; None: the partitions as they were recorded
+
+    def open(self, learning: Learning) -> Source:
+        """Look at the recording.
+
+        Raises:
+            HeadraceError: it is not there, or damaged.
+        """
+        recording = Recording(
+            self.location, self.topic, begin=self.begin, end=self.end, partitions=self.partitions
+        )  # fmt: skip
+        return recording if self.shards is None else Resharded(recording, self.shards, learning.events.partitioner)
+
+
+class Task(_Told):
+    """A run that is to be made: all that a process has to be told."""
+
+    name: str
+    kind: Kind
+    where: Where
+    records: str  # the digest of these
+    learning: dict[str, JsonValue]
+    interval_ms: int  # from one commit to the next, by the log's time
+    poll_events: int
+    delay_ms: int
+    batch_ms: int  # 0 for a model that learns online
+    edges: tuple[int, ...]  # when blocks of time begin; what is earlier is not measured
+
+    @property
+    def digest(self) -> str:
+        """Digest all that decides what is measured: 32 hexadecimal digits."""
+        told = self.model_dump(mode="json", exclude={"name", "where", "poll_events"})
+        told |= {"shards": self.where.shards, "headrace": __version__, "format": _FORMAT}
+        return xxhash.xxh3_128_hexdigest(orjson.dumps(told, option=orjson.OPT_SORT_KEYS))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """What a run measured, after the warm-up."""
+
+    log: RunLog
+    blocks: Blocks
+
+    def write(self, folder: Path, task: Task) -> None:
+        """Keep it. The log comes last: where it is, all is.
+
+        Raises:
+            HeadraceError: it cannot be written.
+        """
+        self.blocks.write(folder / f"{task.digest}.npz")
+        self.log.write(folder / f"{task.digest}.json")
+
+    @classmethod
+    def read(cls, folder: Path, task: Task) -> "Measured | None":
+        """Give what such a run measured before; None where there was none.
+
+        Raises:
+            IncompatibleDataError: what is there is damaged.
+        """
+        path = folder / f"{task.digest}.json"
+        if not path.exists():
+            return None
+        log = RunLog.read(path).model_copy(update={"name": task.name})
+        return cls(log=log, blocks=Blocks.read(folder / f"{task.digest}.npz"))
+
+
+class _Shard:
+    """Measures a shard: is told of every batch by its pipeline."""
+
+    def __init__(self, learning: Learning, blocks: int, clock: Callable[[], float]) -> None:
+        self.block = -1
+        self.evaluation = Evaluation.of(learning, clock)
+        self.blocks = Blocks.empty(blocks, logistic=learning.model.loss == "logistic")
+
+    def __call__(  # noqa: PLR0917 - as the protocol has it
+        self,
+        state: ShardState,
+        batch: Batch,
+        observed: NDArray[np.float32],
+        variances: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        judged: Judged,
+        /,
+    ) -> None:
+        if self.block >= 0 and len(batch):
+            self.evaluation.observe(state, batch, observed, variances, weights, judged)
+            self.blocks.add(self.block, observed, batch.labels, weights)
+
+
+def run(
+    task: Task,
+    source: Source | None = None,
+    progress: Callable[[int], None] = lambda _records: None,
+    wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Measured:
+    """Make a run.
+
+    Args:
+        task: which.
+        source: its records, where they are open already.
+        progress: called with the number of records that were done since the last call.
+        wall: milliseconds since 1970.
+        clock: seconds that only ever rise.
+
+    Raises:
+        HeadraceError: the records are not there, or do not fit.
+    """
+    when, began = wall(), clock()
+    learning = Learning.model_validate(task.learning)
+    source = task.where.open(learning) if source is None else source
+    states, shards = _learn(task, learning, source, progress, clock)
+    evaluation, blocks = Evaluation.of(learning, clock), Blocks.empty(len(task.edges), logistic=_logistic(learning))
+    for number in sorted(shards):
+        evaluation.merge(shards[number].evaluation)
+        blocks.merge(shards[number].blocks)
+    log = RunLog.of(
+        evaluation,
+        name=task.name,
+        mode="backtest",
+        when=when,
+        seconds=clock() - began,
+        source=task.where.location,
+        configuration=changed(learning),
+        rejected=_sum([state.rejected for state in states.values()]),
+        skipped=_sum([state.skipped for state in states.values()]),
+        digests={number: state.digest() for number, state in sorted(states.items())},
+    )
+    return Measured(log=log, blocks=blocks)
+
+
+def _learn(
+    task: Task, learning: Learning, source: Source, progress: Callable[[int], None], clock: Callable[[], float]
+) -> tuple[dict[int, ShardState], dict[int, _Shard]]:
+    edges, timing = np.array(task.edges, np.int64), Timing.of(task.delay_ms, task.batch_ms)
+    states = {number: ShardState.fresh(number, learning) for number in sorted(source.ranges)}
+    shards = {number: _Shard(learning, len(edges), clock) for number in states}
+    kind = BaseRate if task.kind == "base rate" else Deferred
+    pipelines = {number: kind(learning, shards[number], timing, edges) for number in states}
+    merged = learning.model.merge and task.kind != "base rate"
+    exchange = InStep(states) if merged and len(states) > 1 else Alone()
+    courses = [
+        Fresh(
+            state=state, source=source, pipeline=pipelines[number], exchange=exchange,
+            interval_ms=task.interval_ms if merged else _NO_VERSIONS_MS, batch_events=task.poll_events,
+        )
+        for number, state in states.items()
+    ]  # fmt: skip
+    Engine(courses, exchange, progress=progress).run()
+    for number, pipeline in pipelines.items():
+        pipeline.finish(states[number])
+    return states, shards
+
+
+def _logistic(learning: Learning) -> bool:
+    return learning.model.loss == "logistic"
+
+
+def _sum(counts: list[Counter[str]]) -> dict[str, int]:
+    total = Counter[str]()
+    for one in counts:
+        total.update({str(reason): count for reason, count in one.items()})
+    return dict(sorted(total.items()))

@@ -1,0 +1,113 @@
+"""One look at all records before anything is learned: what they are, when they were, and where blocks of time end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow.compute as pc
+import xxhash
+from numpy.typing import NDArray
+
+from worker.backtest.timing import NOTHING_YET
+from worker.recording.records import Records
+from worker.replay.source import Source
+
+BLOCKS = 240  # of a few hundred, quantiles of resampled sums are as good as those of all events
+_SAMPLED = 1_000_000  # timestamps that blocks are told by
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Survey:
+    """What a recording holds.
+
+    Attributes:
+        records: their number.
+        digest: of their offsets, timestamps and values: 32 hexadecimal digits.
+        sample: [some] timestamps, rising: of each partition every nth, each as late as the latest one before it.
+        keyless: records without a key.
+    """
+
+    records: int
+    digest: str
+    sample: NDArray[np.int64] = field(repr=False)
+    keyless: int = 0
+
+    @property
+    def first_ms(self) -> int:
+        """Give the time of the first record that has one, milliseconds since 1970; -1 where none has."""
+        at = int(np.searchsorted(self.sample, 0))
+        return int(self.sample[at]) if at < len(self.sample) else NOTHING_YET
+
+    @property
+    def last_ms(self) -> int:
+        """Give the time of the last record, milliseconds since 1970; -1 where none has one."""
+        return int(self.sample[-1]) if len(self.sample) else NOTHING_YET
+
+    @property
+    def span_ms(self) -> int:
+        """Give the time from the first record to the last."""
+        return self.last_ms - self.first_ms
+
+    def share(self, share: float) -> int:
+        """Give when a share of the records has been, milliseconds since 1970."""
+        at = min(int(share * len(self.sample)), len(self.sample) - 1)
+        return int(self.sample[at]) if len(self.sample) else NOTHING_YET
+
+    def edges(self, begin_ms: int, blocks: int = BLOCKS) -> NDArray[np.int64]:
+        """Give when each block begins, the first one at `begin_ms`: so that all hold about as many records.
+
+        Fewer than asked for, where many records have the same time.
+        """
+        later = self.sample[np.searchsorted(self.sample, begin_ms) :]
+        places = (np.arange(1, blocks) * len(later)) // blocks
+        inner = later[places] if len(later) else later
+        return np.unique(np.concatenate([np.array([begin_ms], np.int64), inner[inner > begin_ms]]))
+
+
+def survey(source: Source, progress: Callable[[int], None] = lambda _records: None) -> Survey:
+    """Look at all records.
+
+    Args:
+        source: the records.
+        progress: called with the number of records that were looked at since the last call.
+    """
+    every = max(1, sum(after - first for first, after in source.ranges.values()) // _SAMPLED)
+    whole, count, keyless, samples = xxhash.xxh3_128(), 0, 0, list[NDArray[np.int64]]()
+    for number in sorted(source.ranges):
+        columns = _Columns()
+        latest, seen = NOTHING_YET, 0
+        for records in source.partition(number):
+            if not len(records):
+                continue
+            columns.add(records)
+            times = np.maximum.accumulate(np.maximum(records.timestamps, latest))
+            latest = int(times[-1])
+            samples += [times[(-seen) % every :: every], times[-1:]]
+            keyless += records.keys.null_count
+            seen += len(records)
+            progress(len(records))
+        count += seen
+        whole.update(f"{number} {seen} {columns.digest()}".encode())
+    sample = np.sort(np.concatenate(samples)) if samples else np.zeros(0, np.int64)
+    return Survey(records=count, digest=whole.hexdigest(), sample=sample, keyless=keyless)
+
+
+class _Columns:
+    """Digests columns, each by itself, so that it does not matter how many records come at once."""
+
+    def __init__(self) -> None:
+        self._numbers, self._lengths, self._bytes = (xxhash.xxh3_128() for _ in range(3))
+
+    def add(self, records: Records) -> None:
+        self._numbers.update(np.stack([records.offsets, records.timestamps], axis=1).tobytes())
+        lengths = pc.fill_null(pc.binary_length(records.values), -1)
+        self._lengths.update(np.ascontiguousarray(lengths, np.int64).tobytes())
+        wide = records.values.type == "large_binary"
+        _, offsets, data = records.values.buffers()
+        if data is not None:
+            at = np.frombuffer(offsets, np.int64 if wide else np.int32)
+            first, last = at[records.values.offset], at[records.values.offset + len(records)]
+            self._bytes.update(memoryview(data)[first:last])
+
+    def digest(self) -> str:
+        return " ".join(one.hexdigest() for one in (self._numbers, self._lengths, self._bytes))
