@@ -138,12 +138,8 @@ class Pipeline:
             next_offset: the offset after the last of them.
         """
         for number, offered in enumerate(prepared.batches):
-            batch = self._admit(state, offered, prepared.offered[number]) if prepared.offered else offered
-            for events in state.loosening.parts(batch, state.progress.events):
-                self._learn(state, events)
-                limit = state.loosening.answer(state.watch, state.progress.events)
-                if limit is not None:
-                    state.model.loosen(limit)
+            some = self._admitted(state, prepared.offered[number]) if prepared.offered else None
+            self._learn_on(state, offered if some is None else offered.only(some))
         self._move(state, prepared, prepared.passed_over, next_offset)
 
     def pass_over(self, state: ShardState, prepared: Prepared, first_offset: int, next_offset: int) -> None:
@@ -175,6 +171,18 @@ class Pipeline:
         self.take(state, prepared, next_offset)
         return prepared
 
+    def _learn_on(self, state: ShardState, batch: Batch) -> None:
+        """Learn events, and answer alarms where that is due."""
+        for events in state.loosening.parts(batch, state.progress.events):
+            self._learn(state, events)
+            self._answer(state)
+
+    @staticmethod
+    def _answer(state: ShardState) -> None:
+        limit = state.loosening.answer(state.watch, state.progress.events)
+        if limit is not None:
+            state.model.loosen(limit)
+
     def _learn(self, state: ShardState, batch: Batch) -> None:
         scores = state.model.learn(state.standardiser.take(batch))  # predicts each event before it learns from it
         self._judge(state, batch, self._labelling.observed(scores.predictions), scores.variances)
@@ -193,21 +201,21 @@ class Pipeline:
             state.watermark = latest if state.watermark is None else max(state.watermark, latest)
 
     @staticmethod
-    def _admit(state: ShardState, batch: Batch, offered: Offered) -> Batch:
-        """Leave out the events that were sent before, and count all that are left out.
+    def _admitted(state: ShardState, offered: Offered) -> NDArray[np.bool_] | None:
+        """Tell which events of a batch [n] were not sent before, and count all that are left out; None where all stay.
 
         Ids of negatives that are left out are remembered too: what is left out is a sample of what would be learned.
         """
-        kept = offered.kept
+        kept, some = offered.kept, None
         if offered.ids is not None and state.window is not None:
             fresh = state.window.admit(offered.ids)
             if not fresh.all():
                 state.skipped[Skipped.DUPLICATE] += int(np.count_nonzero(~fresh))
-                batch = batch.only(fresh if kept is None else fresh[kept])
+                some = fresh if kept is None else fresh[kept]
                 kept = None if kept is None else kept[fresh]
         if kept is not None and not kept.all():
             state.skipped[Skipped.NEGATIVE] += int(np.count_nonzero(~kept))
-        return batch
+        return some
 
     def _encode(self, decoded: Decoded) -> Batch:
         entries = self._features.encode(decoded.table)

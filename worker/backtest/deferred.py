@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from worker.backtest.timing import NOTHING_YET, Timing
+from worker.events.decode import Decoded
 from worker.events.intake import Source
 from worker.learning import Learning
 from worker.model.batch import Batch
@@ -18,21 +20,22 @@ from worker.quality.progress import Progress
 from worker.snapshot.state import ShardState
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """Records of one step, one tick and one block."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dated(Prepared):
+    """Records as the learner takes them, and when each event's was."""
 
-    prepared: Prepared
+    times: list[NDArray[np.int64]] = field(default_factory=list)  # by batch, [n] the time of the log, rising
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Span:
+    """Events in a row that are predicted by one model, known at one time and of one block."""
+
+    first: int
+    after: int
     step: int
     tick: int
     block: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parted(Prepared):
-    """Records as the learner takes them, cut by time."""
-
-    parts: list[Part] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,36 +71,33 @@ class Deferred(Pipeline):
         self._measuring, self._timing, self._edges = measuring, timing, edges
         self._waiting: deque[_Waiting] = deque()
         self._latest = NOTHING_YET  # timestamp so far
+        self._records: list[NDArray[np.int64]] = []  # by batch of what is being prepared: each event's
 
     def prepare(
         self, values: Sequence[bytes | None] | pa.Array, timestamps: NDArray[np.int64], source: Source | None = None
     ) -> Prepared:
-        """Decode records that follow those before, and cut them by time; as `Pipeline.prepare` otherwise."""
-        parts = []
-        for begin, end, of in self._spans(timestamps):
-            where = None if source is None else Source(shard=source.shard, offsets=source.offsets[begin:end])
-            parts.append(Part(prepared=super().prepare(values[begin:end], timestamps[begin:end], where), **of))
-        every = [part.prepared for part in parts]
-        return Parted(
-            batches=[batch for one in every for batch in one.batches],
-            rejected=[bad for one in every for bad in one.rejected],
-            passed_over=sum(one.passed_over for one in every),
-            offered=[offered for one in every for offered in one.offered],
-            parts=parts,
+        """Decode records that follow those before, and note their times; as `Pipeline.prepare` otherwise."""
+        times = np.maximum.accumulate(np.maximum(timestamps, self._latest))
+        if len(times):
+            self._latest = int(times[-1])
+        self._records = []
+        prepared = super().prepare(values, timestamps, source)
+        return Dated(
+            batches=prepared.batches,
+            rejected=prepared.rejected,
+            passed_over=prepared.passed_over,
+            offered=prepared.offered,
+            times=[times[of] for of in self._records],
         )
 
     def take(self, state: ShardState, prepared: Prepared, next_offset: int) -> None:
         """Learn what is known by now, and predict what was prepared; or do both at once, where no label is late."""
-        if not isinstance(prepared, Parted):
+        if not isinstance(prepared, Dated):
             raise TypeError("not what `prepare` gave")
-        for part in prepared.parts:
-            self._measuring.block = part.block
-            if self._timing.at_once:
-                super().take(state, part.prepared, next_offset)
-            else:
-                self._absorb(state, self._timing.begins(part.step))
-                self._await(state, part)
-                self._move(state, part.prepared, part.prepared.passed_over, next_offset)
+        for number, (batch, times) in enumerate(zip(prepared.batches, prepared.times, strict=True)):
+            some = self._admitted(state, prepared.offered[number]) if prepared.offered else None
+            self._take(state, batch if some is None else batch.only(some), times if some is None else times[some])
+        self._move(state, prepared, prepared.passed_over, next_offset)
 
     def finish(self, state: ShardState) -> None:
         """Measure what was predicted and is not learned any more, as the recording ends before its labels are known."""
@@ -117,21 +117,22 @@ class Deferred(Pipeline):
         """Learn events that were predicted before."""
         state.model.learn(state.standardiser.take(batch))
 
-    def _await(self, state: ShardState, part: Part) -> None:
-        known_at = self._timing.known_at(part.tick)
-        for number, offered in enumerate(part.prepared.batches):
-            every = part.prepared.offered
-            batch = self._admit(state, offered, every[number]) if every else offered
-            if not len(batch):
+    def _take(self, state: ShardState, batch: Batch, times: NDArray[np.int64]) -> None:
+        for span in self._spans(times):
+            events = batch if span.after - span.first == len(batch) else batch.part(span.first, span.after)
+            self._measuring.block = span.block
+            if self._timing.at_once:
+                self._learn_on(state, events)
                 continue
-            observed, variances = self._predict(state, batch)
+            self._absorb(state, self._timing.begins(span.step))
+            observed, variances = self._predict(state, events)
+            known_at = self._timing.known_at(span.tick)
             self._waiting.append(
-                _Waiting(batch=batch, observed=observed, variances=variances, known_at=known_at, block=part.block)
+                _Waiting(batch=events, observed=observed, variances=variances, known_at=known_at, block=span.block)
             )
 
     def _absorb(self, state: ShardState, now: int) -> None:
         """Learn all labels that are known by now."""
-        block = self._measuring.block
         while self._waiting and self._waiting[0].known_at <= now:
             one = self._waiting.popleft()
             self._measuring.block = one.block
@@ -141,22 +142,22 @@ class Deferred(Pipeline):
                 done = some.stop
                 self._adopt(state, events)
                 self._judge(state, events, one.observed[some], one.variances[some])
-                limit = state.loosening.answer(state.watch, state.progress.events)
-                if limit is not None:
-                    state.model.loosen(limit)
-        self._measuring.block = block
+                self._answer(state)
 
-    def _spans(self, timestamps: NDArray[np.int64]) -> Iterator[tuple[int, int, dict[str, int]]]:
-        """Cut records where a step, a tick or a block ends: first record, the one after the last, and of which it is."""
-        if not len(timestamps):
+    def _spans(self, times: NDArray[np.int64]) -> Iterator[_Span]:
+        """Cut events [n] where a step, a tick or a block ends."""
+        if not len(times):
             return
-        times = np.maximum.accumulate(np.maximum(timestamps, self._latest))
-        self._latest = int(times[-1])
-        steps, ticks = times // max(1, self._timing.step_ms), times // max(1, self._timing.tick_ms)
-        if self._timing.at_once:
-            steps = ticks = np.zeros_like(times)
+        steps, ticks = np.zeros_like(times), np.zeros_like(times)
+        if not self._timing.at_once:
+            steps, ticks = times // self._timing.step_ms, times // self._timing.tick_ms
         blocks = np.searchsorted(self._edges, times, side="right") - 1
         differ = (np.diff(steps) != 0) | (np.diff(ticks) != 0) | (np.diff(blocks) != 0)
-        cuts = [0, *(np.flatnonzero(differ) + 1).tolist(), len(times)]
-        for begin, end in zip(cuts, cuts[1:], strict=False):
-            yield begin, end, {"step": int(steps[begin]), "tick": int(ticks[begin]), "block": int(blocks[begin])}
+        for first, after in pairwise([0, *(np.flatnonzero(differ) + 1).tolist(), len(times)]):
+            yield _Span(
+                first=first, after=after, step=int(steps[first]), tick=int(ticks[first]), block=int(blocks[first])
+            )
+
+    def _encode(self, decoded: Decoded) -> Batch:
+        self._records.append(decoded.index)
+        return super()._encode(decoded)
