@@ -62,13 +62,28 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
     return read(path, environment).config
 
 
-def read(path: Path | None, environment: Mapping[str, str]) -> Loaded:
-    """Read the configuration as `load` does, and keep where each setting came from."""
+def read(
+    path: Path | None, environment: Mapping[str, str], changes: Mapping[str, str] | None = None, by: str = ""
+) -> Loaded:
+    """Read the configuration as `load` does, and keep where each setting came from.
+
+    Args:
+        path: as there.
+        environment: as there.
+        changes: settings by their dotted names that go before both, written as in the environment.
+        by: what these come from, for messages.
+    """
     values = {} if path is None else _parse(path)
     problems: list[str] = []
     origins = dict.fromkeys((dotted(at) for at in _leaves(values)), str(path))
     _flatten_passthrough(values, problems, str(path))
     _override(values, origins, environment, problems)
+    for name, text in (changes or {}).items():
+        at = tuple(name.split("."))
+        if exists(at):
+            origins[dotted(_put(values, at, text if is_text(at) else _literal(text)))] = by
+        else:
+            problems.append(f"{by}: {name}: {unknown(at)}")
     try:
         config = Config.model_validate(values)
     except ValidationError as error:

@@ -1,7 +1,6 @@
 """A configuration as text: what is in force, and an example made from the settings themselves."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -11,8 +10,7 @@ from pydantic.fields import FieldInfo
 from worker.passthrough import MASK, mask
 from worker.setting_names import PASSTHROUGH, sections
 from worker.settings import Loaded
-
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+from worker.toml import key, literal
 
 HEAD: Final = """\
 # The configuration of a Headrace worker. Settings that are commented out show their defaults.
@@ -104,23 +102,23 @@ def example() -> str:
 
 def _documented(section: str, name: str, field: FieldInfo, default: object) -> str:
     if default is None:
-        instead = _literal(field.examples[0] if field.examples else "")
+        instead = literal(field.examples[0] if field.examples else "")
         return f"# {name} = {instead}  # {field.description}; not set by default"
     choices = ""
     if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) > 1:
         choices = f" (one of {', '.join(get_args(field.annotation))})"
-    line = f"{name} = {_literal(default)}  # {field.description}{choices}"
+    line = f"{name} = {literal(default)}  # {field.description}{choices}"
     return line if (section, name) in ACTIVE else f"# {line}"
 
 
 def _table(at: tuple[str, ...], values: Mapping[str, Any], origins: Mapping[str, str], note: str = "") -> Iterator[str]:
-    yield f"[{'.'.join(_key(name) for name in at)}]{note}"
+    yield f"[{'.'.join(key(name) for name in at)}]{note}"
     for name, value in values.items():
         origin = origins.get(".".join((*at, name)))
         if value is None:
-            yield f"# {_key(name)} is not set"
+            yield f"# {key(name)} is not set"
         elif not isinstance(value, dict):
-            yield f"{_key(name)} = {_literal(value)}" + (f"  # {origin}" if origin else "")
+            yield f"{key(name)} = {literal(value)}" + (f"  # {origin}" if origin else "")
 
 
 def _masked(value: Any) -> Any:  # noqa: ANN401 - a tree of settings
@@ -129,19 +127,3 @@ def _masked(value: Any) -> Any:  # noqa: ANN401 - a tree of settings
     if isinstance(value, SecretStr):
         return MASK
     return mask(value) if isinstance(value, str) else value
-
-
-def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else _literal(name)
-
-
-def _literal(value: object) -> str:
-    r"""Write a value as TOML.
-
-    >>> print(_literal(True), _literal(2.0), _literal("a\\tb"), _literal(("user", 1e30)))
-    true 2.0 "a\\tb" ["user", 1e+30]
-    """
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(_literal(part) for part in value)}]"
-    # JSON's numbers, booleans and strings are TOML's, but for the one control character that JSON leaves as it is.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
