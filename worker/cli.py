@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "replay": "worker.commands.replay:replay",
     "verify": "worker.commands.verify:verify",
     "report": "worker.commands.report:report",
+    "backtest": "worker.commands.backtest:backtest",
     "config": "worker.commands.config:config",
     "topics": "worker.commands.topics:topics",
     "doctor": "worker.commands.doctor:doctor",

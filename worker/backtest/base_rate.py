@@ -9,7 +9,9 @@ from worker.learning import Learning
 from worker.model.batch import Batch
 from worker.snapshot.state import ShardState
 
-_FIRST_WEIGHT = 1.0  # of an event that is half positive (of label 0, of squared loss): what is said before the first one
+_FIRST_WEIGHT = (
+    1.0  # of an event that is half positive (of label 0, of squared loss): what is said before the first one
+)
 
 
 class BaseRate(Deferred):

@@ -101,7 +101,9 @@ def from_files(
         told = list(dict.fromkeys(problems))
         more = f"\nand {len(told) - _MOST_PROBLEMS} more combinations" if len(told) > _MOST_PROBLEMS else ""
         raise ConfigurationError(
-            "\n".join(told[:_MOST_PROBLEMS]) + more + "\nNothing has run: leave these values out, or change what they go with"
+            "\n".join(told[:_MOST_PROBLEMS])
+            + more
+            + "\nNothing has run: leave these values out, or change what they go with"
         )
     return distinct(found)
 
@@ -121,7 +123,7 @@ def distinct(found: Sequence[Candidate]) -> list[Candidate]:
         Candidate(
             name=one.name, config=one.config, kind=one.kind, batch_ms=one.batch_ms,
             settings={name: value for name, value in _flat(one).items() if before.get(name) != value}
-            | {name: None for name in before.keys() - _flat(one).keys()},
+            | dict.fromkeys(sorted(before.keys() - _flat(one).keys())),
         )
         for one in kept.values()
     ]  # fmt: skip

@@ -1,6 +1,6 @@
 """A process that makes runs: tasks come in as lines of JSON, and what becomes of them goes out the same way.
 
-    python -m worker.backtest.child FOLDER
+`python -m worker.backtest.child FOLDER` writes what was measured there.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Runs side by side, a process for each core: what they learn depends on their task alone, so it is the same to the bit."""
+"""Runs side by side, in processes: what one learns depends on its task alone, so it is the same to the bit."""
 
 import json
 import subprocess

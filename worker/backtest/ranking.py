@@ -86,8 +86,9 @@ def _require_same(base: Entry, other: Entry) -> None:
         one, two = base.measured.log, other.measured.log
         raise IncompatibleDataError(
             f"{other.candidate.name} did not predict the same events as {base.candidate.name} ({two.events:,} and "
-            f"{one.events:,} of them; rejected: {_reasons(two.rejected)}, and {_reasons(one.rejected)}): a feature that "
-            "one of them needs is missing or not valid in some events. Compare configurations that read the same events"
+            f"{one.events:,} of them; rejected: {_reasons(two.rejected)}, and {_reasons(one.rejected)}): a feature "
+            "that one of them needs is missing or not valid in some events. Compare configurations that read the same "
+            "events"
         )
 
 

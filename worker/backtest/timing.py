@@ -6,10 +6,10 @@ it learns whatever labels are known by then. A label is known `delay_ms` after t
 predicts an event of time t has learned no label of an event after t - delay: never one too early, and at most a step
 and a tick too late.
 
-- Without a delay and without retraining there are no steps: each event is predicted, then learned, one after the other.
+- Without a delay and without retraining there are no steps: each event is predicted, then learned, one by one.
 - With a delay, steps and ticks are a sixteenth of it at most.
-- Of a model that is retrained every day, a step is a day. To train a model anew on all events so far, in one pass and in
-  their order, gives the bits of the one that has gone on learning. So nothing has to be learned twice.
+- Of a model that is retrained every day, a step is a day. To train a model anew on all events so far, in one pass and
+  in their order, gives the bits of the one that has gone on learning. So nothing has to be learned twice.
 """
 
 from dataclasses import dataclass
