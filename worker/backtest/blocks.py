@@ -5,6 +5,7 @@ scores of every one of them, so that areas under ROC curves of resampled blocks 
 """
 
 import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -94,10 +95,10 @@ class Blocks:
             IncompatibleDataError: that is not what the file holds.
         """
         try:
-            with np.load(path, allow_pickle=False) as found:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
                 sums, histogram = found["sums"], found["histogram"]
                 logistic = bool(found["logistic"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise IncompatibleDataError(f"{path} does not hold what a run has measured: remove it") from error
         if sums.shape != (len(sums), 6) or histogram.shape != (len(sums), 2, BINS):
             raise IncompatibleDataError(f"{path} holds sums of another release: remove it")

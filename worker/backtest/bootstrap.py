@@ -5,11 +5,13 @@ drawn in runs of neighbours, on a circle, as many as there are (Politis and Roma
 procedure for stationary data*, 1992). Both runs are given the same draws, so what moves both of them cancels. The length
 of a run of neighbours follows from the autocorrelation of the differences themselves: Politis and White, *Automatic
 block-length selection for the dependent bootstrap* (2004), as corrected by Patton, Politis and White (2009).
-Intervals are those of percentiles.
+Intervals are those of percentiles, widened as Student's t is beside the normal distribution: of n blocks, l of them
+neighbours, there are no more than n / l independent draws in the data.
 """
 
 from dataclasses import dataclass
 from math import ceil, log10, sqrt
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -19,6 +21,10 @@ from worker.backtest.blocks import Blocks
 
 DRAWS: Final = 1_000  # of percentiles of 2.5 %, 25 lie beyond
 LEAST_BLOCKS: Final = 20  # below that there is too little to draw from
+# That length makes the variance as good as it can be, and intervals too narrow: twice of it covers more. Of planted
+# differences, intervals of 95 % held the truth in 94 % of 300 trials where neighbours were independent, in 92 % where
+# they were correlated by 0.3 or 0.6, and in 90 % with 0.9 (240 blocks).
+_LONGER: Final = 2
 _CHUNK = 100  # draws whose histograms are held at once
 
 
@@ -60,12 +66,13 @@ def compare(one: Blocks, other: Blocks, *, confidence: float = 0.95, seed: int =
         return Difference(loss=Interval(value=mean), auc=area, neighbours=0)
     neighbours = block_length(differences - mean * weights)
     counts = drawn(len(weights), neighbours, draws, seed)
+    wider = _widening(len(weights) / neighbours, confidence)
     losses = (counts @ differences) / (counts @ weights)
     area = None
     if np.isfinite(auc):
         areas = _areas(counts, one.histogram[some]) - _areas(counts, other.histogram[some])
-        area = _interval(auc, areas[np.isfinite(areas)], confidence)
-    return Difference(loss=_interval(mean, losses, confidence), auc=area, neighbours=neighbours)
+        area = _interval(auc, areas[np.isfinite(areas)], confidence, wider)
+    return Difference(loss=_interval(mean, losses, confidence, wider), auc=area, neighbours=neighbours)
 
 
 def block_length(series: NDArray[np.float64]) -> int:
@@ -93,7 +100,7 @@ def block_length(series: NDArray[np.float64]) -> int:
     if spectrum <= 0:
         return 1
     length = (2 * slope**2 / (4 / 3 * spectrum**2)) ** (1 / 3) * n ** (1 / 3)
-    return int(min(max(1, round(length)), ceil(min(3 * sqrt(n), n / 3))))
+    return int(min(max(1, round(_LONGER * length)), ceil(min(3 * sqrt(n), n / 3))))
 
 
 def drawn(blocks: int, neighbours: int, draws: int, seed: int) -> NDArray[np.float64]:
@@ -117,8 +124,21 @@ def _areas(counts: NDArray[np.float64], histogram: NDArray[np.float64]) -> NDArr
     return np.concatenate(found)
 
 
-def _interval(value: float, found: NDArray[np.float64], confidence: float) -> Interval:
+def _widening(runs: float, confidence: float) -> float:
+    """Give by how much an interval from so many independent runs of neighbours has to be wider than from very many.
+
+    The quantile of Student's t with runs - 1 degrees of freedom over that of the normal distribution, to the first order
+    (Cornish and Fisher), and the root of runs / (runs - 1), by which a sample's deviation is too small.
+
+    >>> round(_widening(15, 0.95), 3), round(_widening(240, 0.95), 3)
+    (1.125, 1.007)
+    """
+    freedom = max(runs - 1, 1.0)
+    return (1 + (NormalDist().inv_cdf((1 + confidence) / 2) ** 2 + 1) / (4 * freedom)) * sqrt(1 + 1 / freedom)
+
+
+def _interval(value: float, found: NDArray[np.float64], confidence: float, wider: float) -> Interval:
     if len(found) == 0:
         return Interval(value=value)
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value=value, low=float(low), high=float(high))
+    return Interval(value=value, low=value + wider * float(low - value), high=value + wider * float(high - value))

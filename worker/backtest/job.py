@@ -19,6 +19,7 @@ from worker.replay.source import Source, require_events
 
 WARM_UP: Final = 0.1  # of the records: the model knows nothing yet, so who knows less is better off
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
+_MANY = 1_000  # of a unit: then the next larger one tells more
 
 
 class Backtest:
@@ -182,14 +183,14 @@ class Backtest:
 def _duration(ms: int) -> str:
     """Write a duration for people.
 
-    >>> _duration(90_000), _duration(86_400_000), _duration(0)
-    ('90 s', '1 d', '0 ms')
+    >>> _duration(90_000), _duration(86_400_000), _duration(0), _duration(18_561_928_000)
+    ('90 s', '1 d', '0 ms', 'about 214.8 d')
     """
-    unit, name = next(((unit, name) for unit, name in _UNITS if ms and ms % unit == 0), (1, "ms"))
-    if unit == 1 and ms > 1_000:
-        unit, name = next((unit, name) for unit, name in _UNITS if ms >= 2 * unit)
-        return f"about {ms / unit:.1f} {name}"
-    return f"{ms // unit:,} {name}"
+    for unit, name in _UNITS:
+        if ms >= unit and ms % unit == 0 and ms // unit < _MANY:
+            return f"{ms // unit} {name}"
+    unit, name = next(((unit, name) for unit, name in _UNITS if ms >= unit), _UNITS[-1])
+    return f"about {ms / unit:.1f} {name}" if ms else "0 ms"
 
 
 def _when(looked: Survey) -> str:

@@ -134,7 +134,8 @@ def backtest(
     )  # fmt: skip
     with progress_bar(None, doing="looking", what="records") as progress:
         prepared = asked.prepare(progress)
-    warm.compile_all()  # once, for all processes
+    if prepared.waiting:
+        warm.compile_all()  # once, for all processes
     with progress_bar(prepared.total, doing=_doing(prepared), what="records") as progress:
         outcome = prepared.run(progress)
     if as_json:
