@@ -5,6 +5,7 @@ and nothing of the data is part of this project: see https://grouplens.org/datas
 (F. M. Harper and J. A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015).
 
     python -m deploy.movielens build/movielens.jsonl
+    python -m deploy.movielens --recording build/movielens     (as `headrace record` would have recorded them)
 """
 
 import hashlib
@@ -17,13 +18,20 @@ import tempfile
 import zipfile
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import pyarrow as pa
 
 from deploy.fetching import cache_folder
 from worker.errors import HeadraceError
+from worker.recording.layout import topic_folder
+from worker.recording.places import place
+from worker.recording.records import CREATE_TIME, Records, no_headers
+from worker.recording.writing import Limits, PartitionWriter
 
 WHEEL = "recbole==1.2.1"
 FOLDER = "recbole/dataset_example/ml-100k"
@@ -32,6 +40,7 @@ FILES = {  # name -> SHA-256: what a download or a cache must hold to the last b
     "ml-100k.item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
     "ml-100k.user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
 }
+TOPIC = "interactions"  # of the recording
 LIKED = 4.0  # a rating from which on the label is 1
 # The bands of MovieLens-1M, whose publishers give ages by them only.
 BAND_STARTS = (18, 25, 35, 45, 50, 56)
@@ -112,6 +121,32 @@ def write_jsonl(path: Path, folder: Path | None = None) -> int:
     return count
 
 
+def write_recording(to: Path, *, most: int | None = None, folder: Path | None = None) -> int:
+    """Write the events as the recording of a topic of one partition, and count them: each recorded when it took place.
+
+    Args:
+        to: the folder of the recording; one that is there is replaced.
+        most: only the first so many.
+        folder: as of `fetch`.
+    """
+    every = list(islice(events(folder), most))
+    records = Records(
+        topic=TOPIC,
+        partition=0,
+        offsets=np.arange(len(every)),
+        timestamps=np.array([event["time"] for event in every], np.int64),
+        timestamp_types=np.full(len(every), CREATE_TIME, np.int8),
+        keys=pa.array([event["user"].encode() for event in every], pa.binary()),
+        values=pa.array([orjson.dumps(event) for event in every], pa.binary()),
+        headers=no_headers(len(every)),
+    )
+    shutil.rmtree(to / topic_folder(TOPIC), ignore_errors=True)
+    writer = PartitionWriter(place(to), TOPIC, 0, partitions=1, start=0, limits=Limits())
+    writer.add(records)
+    writer.finish(writer.next_offset)
+    return len(every)
+
+
 def age_band(age: int) -> str:
     """Give the band of an age in years.
 
@@ -163,9 +198,11 @@ def _pip() -> list[str]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m deploy.movielens FILE.jsonl")
+    *recording, where = sys.argv[1:] or [""]
+    if not where or recording not in ([], ["--recording"]):
+        sys.exit("usage: python -m deploy.movielens FILE.jsonl | --recording FOLDER")
     try:
-        print(f"{write_jsonl(Path(sys.argv[1])):,} events in {sys.argv[1]}")
-    except DatasetUnavailableError as problem:
+        count = write_recording(Path(where)) if recording else write_jsonl(Path(where))
+        print(f"{count:,} events in {where}")
+    except HeadraceError as problem:
         sys.exit(str(problem))

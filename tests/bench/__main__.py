@@ -15,6 +15,7 @@ from rich.table import Table
 
 from deploy.machine import machine
 from tests.bench import (
+    backtest,
     ceilings,
     commit,
     drift,
@@ -46,6 +47,7 @@ PARTS: dict[str, tuple[Callable[[Size], dict[str, Any]], dict[str, str]]] = {
     "options": (options.measure, options.INCLUDES),
     "drift": (drift.measure, drift.INCLUDES),
     "recording": (recording.measure, recording.INCLUDES),
+    "backtest": (backtest.measure, backtest.INCLUDES),
 }
 RESULT = Path("build/bench.json")
 _SMALL = Size(rounds=1, share=0.02, whole=True)

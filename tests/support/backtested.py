@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.support.lineage import learning_of
-from tests.support.recorded import event
 from tests.support.recordings import make_records, write
+from tests.support.replayed import event
 from worker.backtest.base_rate import BaseRate
 from worker.backtest.deferred import Deferred
 from worker.backtest.running import Kind, Task, Where
@@ -65,12 +65,12 @@ def clicks(n: int, gap_ms: int, seed: int = 0, *, users: int = 20, items: int = 
 
 
 def task_of(
-    learning: Learning = LEARNING, *, name: str = "default", kind: Kind = "online", delay_ms: int = 0, batch_ms: int = 0,
-    edges: tuple[int, ...] = (0,), interval_ms: int = 500, poll_events: int = 10_000, location: str = "memory",
+    learning: Learning = LEARNING, *, name: str = "default", kind: Kind = "online", delay_ms: int = 0,
+    batch_ms: int = 0, edges: tuple[int, ...] = (0,), poll_events: int = 10_000,
 ) -> Task:  # fmt: skip
     return Task(
-        name=name, kind=kind, where=Where(location=location), records="", learning=learning.model_dump(mode="json"),
-        interval_ms=interval_ms, poll_events=poll_events, delay_ms=delay_ms, batch_ms=batch_ms, edges=edges,
+        name=name, kind=kind, where=Where(location="memory"), records="", learning=learning.model_dump(mode="json"),
+        interval_ms=500, poll_events=poll_events, delay_ms=delay_ms, batch_ms=batch_ms, edges=edges,
     )  # fmt: skip
 
 

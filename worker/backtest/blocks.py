@@ -1,7 +1,7 @@
 """What a run measured by blocks of time: sums that runs over the same events are compared by.
 
-Blocks follow one another without a gap and hold about as many events each; there are few enough to keep the histogram of
-scores of every one of them, so that areas under ROC curves of resampled blocks can be told.
+Blocks follow one another without a gap and hold about as many events each; there are few enough to keep the histogram
+of scores of every one of them, so that areas under ROC curves of resampled blocks can be told.
 """
 
 import io

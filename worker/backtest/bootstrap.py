@@ -1,10 +1,10 @@
 """How far a difference between two runs may be chance: the circular block bootstrap over time.
 
-Events near one another in time are alike, so they are not drawn one by one: the blocks of `worker.backtest.blocks` are
-drawn in runs of neighbours, on a circle, as many as there are (Politis and Romano, *A circular block-resampling
-procedure for stationary data*, 1992). Both runs are given the same draws, so what moves both of them cancels. The length
-of a run of neighbours follows from the autocorrelation of the differences themselves: Politis and White, *Automatic
-block-length selection for the dependent bootstrap* (2004), as corrected by Patton, Politis and White (2009).
+Events near one another in time are alike, so they are not drawn one by one: the blocks of `worker.backtest.blocks`
+are drawn in runs of neighbours, on a circle, as many as there are (Politis and Romano, *A circular block-resampling
+procedure for stationary data*, 1992). Both runs are given the same draws, so what moves both of them cancels. How many
+neighbours are drawn together follows from the autocorrelation of the differences themselves: Politis and White,
+*Automatic block-length selection for the dependent bootstrap* (2004), as corrected by Patton, Politis and White (2009).
 Intervals are those of percentiles, widened as Student's t is beside the normal distribution: of n blocks, l of them
 neighbours, there are no more than n / l independent draws in the data.
 """
@@ -127,8 +127,8 @@ def _areas(counts: NDArray[np.float64], histogram: NDArray[np.float64]) -> NDArr
 def _widening(runs: float, confidence: float) -> float:
     """Give by how much an interval from so many independent runs of neighbours has to be wider than from very many.
 
-    The quantile of Student's t with runs - 1 degrees of freedom over that of the normal distribution, to the first order
-    (Cornish and Fisher), and the root of runs / (runs - 1), by which a sample's deviation is too small.
+    The quantile of Student's t with runs - 1 degrees of freedom over that of the normal distribution, to the first
+    order (Cornish and Fisher), and the root of runs / (runs - 1), by which a sample's deviation is too small.
 
     >>> round(_widening(15, 0.95), 3), round(_widening(240, 0.95), 3)
     (1.125, 1.007)

@@ -168,14 +168,14 @@ def _require_comparable(base: Candidate, other: Candidate) -> None:
     one, two = base.config, other.config
     if one.model.loss != two.model.loss:
         raise ConfigurationError(
-            f"{other.name}: has model.loss = {two.model.loss!r}, and {base.name} {one.model.loss!r}: losses of two kinds "
-            "do not compare. Run a backtest of each"
+            f"{other.name}: has model.loss = {two.model.loss!r}, and {base.name} {one.model.loss!r}: losses of two "
+            "kinds do not compare. Run a backtest of each"
         )
     for name in ("format", "label", "time", "time_unit", "weight", "id", "partition_key", "skip"):
         if getattr(one.events, name) != getattr(two.events, name):
             raise ConfigurationError(
-                f"{other.name}: events.{name} differs from that of {base.name}: they would not predict the same events. "
-                "Compare configurations that agree about [events]"
+                f"{other.name}: events.{name} differs from that of {base.name}: they would not predict the same "
+                "events. Compare configurations that agree about [events]"
             )
 
 

@@ -7,7 +7,6 @@ from typing import Final
 
 from worker.backtest.candidates import Candidate, distinct, interval_ms, with_baselines
 from worker.backtest.outcome import Asked, Outcome, Prepared
-from worker.backtest.resharded import Resharded
 from worker.backtest.running import Task, Where
 from worker.backtest.survey import Survey, survey
 from worker.backtest.timing import Timing
@@ -15,7 +14,7 @@ from worker.config import Config
 from worker.errors import ConfigurationError
 from worker.recording.reading import Recording
 from worker.recording.times import as_text
-from worker.replay.source import Source, require_events
+from worker.replay.source import require_events
 
 WARM_UP: Final = 0.1  # of the records: the model knows nothing yet, so who knows less is better off
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
@@ -92,27 +91,20 @@ class Backtest:
         Raises:
             HeadraceError: the recording cannot be read, or does not allow what is asked for.
         """
-        recording = Recording(
-            self.asked.where.location, self.asked.where.topic, begin=self.asked.where.begin, end=self.asked.where.end,
-            partitions=self.asked.where.partitions,
-        )  # fmt: skip
+        recording = self.asked.where.recording()
         require_events(recording)
         self._require_fits(recording)
         looked = survey(recording, progress)
         if self.asked.where.shards is not None and looked.keyless:
             raise ConfigurationError(
-                f"{recording.location}: {looked.keyless:,} of {looked.records:,} records have no key, and shards are made "
-                "of keys: leave out --shards, and take the partitions as they were recorded"
+                f"{recording.location}: {looked.keyless:,} of {looked.records:,} records have no key, and shards are "
+                "made of keys: leave out --shards, and take the partitions as they were recorded"
             )
         begin_ms = self._measured_from(looked)
-        source: Source = (
-            recording
-            if self.asked.where.shards is None
-            else Resharded(recording, self.asked.where.shards, self.asked.candidates[0].config.events.partitioner)
-        )
+        shards = len(recording.ranges) if self.asked.where.shards is None else self.asked.where.shards
         edges = tuple(looked.edges(begin_ms).tolist())
         tasks = [self._task(candidate, looked, edges) for candidate in self.asked.candidates]
-        return Prepared(self.asked, tasks, looked, begin_ms, len(source.ranges))
+        return Prepared(self.asked, tasks, looked, begin_ms, shards)
 
     def run(self, progress: Callable[[int], None] = lambda _records: None) -> Outcome:
         """Do all of it; `progress` is called with the number of records that were done since the last call."""
@@ -187,7 +179,7 @@ def _duration(ms: int) -> str:
     ('90 s', '1 d', '0 ms', 'about 214.8 d')
     """
     for unit, name in _UNITS:
-        if ms >= unit and ms % unit == 0 and ms // unit < _MANY:
+        if ms >= unit and ms % unit == 0 and (ms // unit < _MANY or unit == _UNITS[0][0]):
             return f"{ms // unit} {name}"
     unit, name = next(((unit, name) for unit, name in _UNITS if ms >= unit), _UNITS[-1])
     return f"about {ms / unit:.1f} {name}" if ms else "0 ms"

@@ -51,15 +51,24 @@ class Where(_Told):
     partitions: tuple[int, ...] | None = None
     shards: int | None = None  # by the keys of records; None: the partitions as they were recorded
 
-    def open(self, learning: Learning) -> Source:
-        """Look at the recording.
+    def recording(self) -> Recording:
+        """Look at the files.
 
         Raises:
-            HeadraceError: it is not there, or damaged.
+            HeadraceError: they are not there, or damaged.
         """
-        recording = Recording(
-            self.location, self.topic, begin=self.begin, end=self.end, partitions=self.partitions
-        )  # fmt: skip
+        return Recording(
+            self.location,
+            self.topic,
+            begin=self.begin,
+            end=self.end,
+            partitions=self.partitions,
+            lean=self.shards is None,  # keys are for sharding only
+        )
+
+    def open(self, learning: Learning) -> Source:
+        """Look at the files, and give the shards; raises as `recording` does."""
+        recording = self.recording()
         return recording if self.shards is None else Resharded(recording, self.shards, learning.events.partitioner)
 
 

@@ -155,8 +155,8 @@ def _candidates(
     runs = size(axes)
     if limit is None and runs > MOST_RUNS and not yes:
         raise ConfigurationError(
-            f"this grid has {runs:,} combinations, and each of them goes through the whole recording: --yes runs them all, "
-            f"--limit {MOST_RUNS} runs so many of them, drawn at random"
+            f"this grid has {runs:,} combinations, and each of them goes through the whole recording: --yes runs them "
+            f"all, --limit {MOST_RUNS} runs so many of them, drawn at random"
         )
     if limit is not None and not axes:
         raise click.UsageError("--limit is of a grid: add --grid, or leave it out.")

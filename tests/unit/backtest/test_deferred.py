@@ -5,8 +5,8 @@ import pytest
 
 from tests.support.backtested import DAY, HOUR, LEARNING, MINUTE, START, clicks, predicted, task_of
 from tests.support.lineage import learning_of
-from tests.support.recorded import Memory as InMemory
-from tests.support.recorded import config_of, event, records_of, stream
+from tests.support.replayed import Memory as InMemory
+from tests.support.replayed import config_of, event, records_of, stream
 from worker.backtest.running import run
 from worker.backtest.timing import Timing
 from worker.learning import Learning
@@ -77,7 +77,7 @@ def test_by_hand_without_a_delay():
 
 
 def test_a_leak_would_show():
-    """Each pair of events, half a minute apart, has an item of its own and one label: who knows the first knows both."""
+    """Each pair of events, half a minute apart, has an item of its own and one label: the first tells the second."""
     rng, values, times = np.random.default_rng(0), [], []
     for pair in range(1_500):
         label = int(rng.random() < 0.5)

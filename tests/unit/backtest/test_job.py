@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.backtested import DAY, HOUR, MINUTE, START, recorded
 from tests.support.lineage import learning_of
-from tests.support.recorded import config_of
 from tests.support.recordings import make_records, write
+from tests.support.replayed import config_of
 from worker.backtest import Backtest
 from worker.backtest import processes as processes_of
 from worker.backtest.running import Measured

@@ -1,0 +1,103 @@
+"""`headrace backtest` as a person runs it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.backtested import recorded
+from worker.cli import main
+from worker.settings import load
+
+FILE = """\
+[features.user]
+[features.item]
+[model]
+factors = 4
+merge = false
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("backtest")
+    recorded(place / "tuesday", events=1_500)
+    (place / "headrace.toml").write_text(FILE)
+    (place / "other.toml").write_text(FILE.replace("factors = 4", "factors = 2"))
+    return place
+
+
+def headrace(folder, *arguments, code: int = 0) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "worker", "backtest", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_a_grid_files_and_baselines(folder):
+    asked = [
+        "tuesday", "--grid", "model.half_life=off,1d", "--with", "other.toml", "--batch", "1d", "--delay", "1h",
+        "--out", "tried", "--jobs", "2",
+    ]  # fmt: skip
+    first = headrace(folder, *asked)
+    assert first.stderr == ""  # no bar: nobody sees it
+    lines = first.stdout.splitlines()
+    assert "5 runs over 1,500 records; measured from 2025-01-" in lines[0]
+    assert "labels known 3,600 s later" in lines[0]
+    for name in ("default ", "half_life=1d ", "other ", "default, retrained every 1d ", "base rate "):
+        assert sum(line.startswith(name) for line in lines) == 1, name
+    assert "differences are from default; intervals by a circular block bootstrap" in first.stdout
+    again = headrace(folder, *asked)
+    assert "5 of them made before" in again.stdout
+    assert again.stdout.splitlines()[1:] == lines[1:]
+    told = json.loads(headrace(folder, *asked, "--json").stdout)
+    assert told == json.loads((folder / "tried" / "backtest.json").read_text())
+    assert len(told["ranking"]) == 5
+    assert told["delay_ms"] == 3_600_000
+    winner = load(folder / "tried" / "winner.toml", {})
+    of_winner = next(one for one in told["ranking"] if one["name"] == told["winner"])
+    assert of_winner["settings"].get("model.factors", 4) == winner.model.factors
+    assert min(one["log_loss"] for one in told["ranking"] if one["kind"] == "online") == of_winner["log_loss"]
+    assert (folder / "tried" / "report.html").read_text().startswith("<!")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--grid", "model.half_lif=off"], "--grid: model.half_lif: no such setting; did you mean model.half_life?"),
+        (["--grid", "model.factors=2,x"], "(of model.factors=x)"),
+        (["--grid", "model.kind=gaussian,sgd", "--grid", "model.factors=2,4"], "Nothing has run"),
+        (["--grid", "kafka.group=a"], "changes nothing of what is learned"),
+        (["--grid", "model.seed=" + ",".join(map(str, range(51)))], "this grid has 51 combinations"),
+        (["--grid", "model.factors"], "is written as a setting and its values"),
+        (["--delay", "1y"], "is no duration"),
+        (["--delay", "4000d"], "--delay 4000 d is as long as the recording, which spans about 5."),
+        (["--batch", "4000d"], "--batch 4000 d is as long as the recording"),
+        (["--warm-up", "100%"], "is no share of the records"),
+        (["--warm-up", "soon"], "is neither a share such as 10% nor a duration"),
+        (["--limit", "3"], "--limit is of a grid"),
+        (["--with", "gone.toml"], "gone.toml: no such file"),
+        (["--partition", "3"], "has no partition 3"),
+    ],
+    ids=lambda one: one[0] if isinstance(one, list) else "",
+)
+def test_what_cannot_be_ends_with_2_before_anything_runs(folder, asked, message, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as ended:
+        main(["backtest", "tuesday", "--out", "never", *asked])
+    assert ended.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (folder / "never").exists()
+
+
+def test_a_large_grid_runs_in_part_where_that_is_asked_for(folder):
+    seeds = "model.seed=" + ",".join(map(str, range(51)))
+    told = json.loads(
+        headrace(
+            folder, "tuesday", "--grid", seeds, "--limit", "2", "--no-base-rate", "--out", "drawn", "--json"
+        ).stdout
+    )
+    names = sorted(one["name"] for one in told["ranking"])
+    assert len(names) in (2, 3)  # a draw may be the default itself
+    assert names[0] == "default"
