@@ -82,10 +82,12 @@ def survey(source: Source, progress: Callable[[int], None] = lambda _records: No
             columns.add(records)
             times = np.maximum.accumulate(np.maximum(records.timestamps, latest))
             latest = int(times[-1])
-            samples += [times[(-seen) % every :: every], times[-1:]]
+            samples.append(times[(-seen) % every :: every])
             keyless += records.keys.null_count
             seen += len(records)
             progress(len(records))
+        if (seen - 1) % every:
+            samples.append(np.array([latest], np.int64))  # so that the time of the last one is known
         count += seen
         whole.update(f"{number} {seen} {columns.digest()}".encode())
     sample = np.sort(np.concatenate(samples)) if samples else np.zeros(0, np.int64)

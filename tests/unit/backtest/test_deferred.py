@@ -1,6 +1,8 @@
 """Labels that come late are learned late: never too early, and as if a model had been trained on what was known."""
 
 import numpy as np
+import orjson
+import pyarrow as pa
 import pytest
 
 from tests.support.backtested import DAY, HOUR, LEARNING, MINUTE, START, clicks, predicted, task_of
@@ -9,12 +11,23 @@ from tests.support.replayed import Memory as InMemory
 from tests.support.replayed import config_of, event, records_of, stream
 from worker.backtest.running import run
 from worker.backtest.timing import Timing
+from worker.events.pack import write
 from worker.learning import Learning
 from worker.pipeline import Pipeline
+from worker.quality.progress import EVENTS, WEIGHT
 from worker.replay import Replay
 from worker.snapshot.state import ShardState
 
 FADING = learning_of(merge=False, half_life="6h")
+
+
+def of(**sections) -> Learning:
+    return Learning.model_validate(learning_of(merge=False).model_dump() | sections)
+
+
+def packed(values: list[bytes]) -> bytes:
+    rows = [orjson.loads(value) for value in values]
+    return write(pa.RecordBatch.from_pylist(rows))
 
 
 def known_then(values, times, *, timing: Timing, learning: Learning) -> dict[int, float]:
@@ -139,14 +152,60 @@ def test_blocks_of_time_are_those_of_the_log():
         assert [block for _, _, block in sorted(noted.found)] == [-1] * 20 + [0] * 30 + [1] * 50
 
 
-@pytest.mark.parametrize("model", [{"merge": True}, {"merge": False}, {"merge": True, "half_life": "3s"}], ids=str)
-def test_without_a_delay_it_is_the_fresh_replay(model):
-    learning, source = learning_of(**model), stream(3_000, 3, seed=4)
+@pytest.mark.parametrize(
+    "learning",
+    [
+        learning_of(merge=True),
+        learning_of(merge=False),
+        learning_of(merge=True, half_life="3s"),
+        learning_of(merge=True, max_rows=60),
+        of(events={"keep_negatives": 0.5, "id": "time", "duplicate_window": 200}),
+    ],
+    ids=["merged", "apart", "fading", "bounded", "sampled"],
+)
+def test_without_a_delay_it_is_the_fresh_replay(learning):
+    source = stream(3_000, 3, seed=4)
     config = config_of(learning, commit={"interval_seconds": 0.5})
     fresh = Replay(config, source).run()
-    measured = run(task_of(learning), source)
+    edges = tuple(source.partitions[0].timestamps[::100].tolist())
+    measured = run(task_of(learning, edges=(0, *edges)), source)
     assert measured.log.digests == fresh.digests
     assert measured.log.totals == fresh.log.totals
+    assert measured.log.skipped == fresh.log.skipped
+    late = [run(task_of(learning, delay_ms=400, poll_events=polled), source) for polled in (10_000, 17)]
+    assert late[0].log.digests == late[1].log.digests
+    assert late[0].log.digests != fresh.digests
+    assert late[0].blocks.whole.sums[[EVENTS, WEIGHT]].tolist() == measured.blocks.whole.sums[[EVENTS, WEIGHT]].tolist()
+
+
+def test_alarms_are_answered_where_labels_are_known():
+    learning = of(quality={"response": "loosen", "window": 1_000})
+    values, times = clicks(16_000, 1_000)
+    turned = [value.replace(b'"label":1', b'"label":2').replace(b'"label":0', b'"label":1') for value in values[8_000:]]
+    values[8_000:] = [value.replace(b'"label":2', b'"label":0') for value in turned]
+    source = InMemory({0: records_of(values, times)})
+    fresh = Replay(config_of(learning), source).run()
+    assert fresh.states[0].loosening.times > 0
+    assert run(task_of(learning), source).log.digests == fresh.digests
+    late = {batch: predicted(values, times, delay_ms=MINUTE, learning=learning, batch=batch) for batch in (16_000, 501)}
+    assert late[16_000][1].loosening.times > 0
+    assert late[16_000][1].digest() == late[501][1].digest()
+    assert late[16_000][0].found == late[501][0].found
+
+
+def test_packed_events_are_as_late_as_their_message():
+    values, times = clicks(300, 2 * MINUTE)
+    messages = [range(at, min(at + 7, len(values))) for at in range(0, len(values), 7)]
+    of_message = [times[one[-1]] for one in messages]
+    arrow = of(events={"format": "arrow"})
+    noted, state = predicted(
+        [packed([values[at] for at in one]) for one in messages], of_message, delay_ms=HOUR, learning=arrow
+    )
+    singly, same = predicted(
+        values, [when for one, when in zip(messages, of_message, strict=True) for _ in one], delay_ms=HOUR
+    )
+    assert noted.predictions == singly.predictions
+    assert state.model.digest() == same.model.digest()
 
 
 @pytest.mark.parametrize("model", [{"merge": True}, {"merge": False}], ids=str)

@@ -1,0 +1,99 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.support.backtested import HOUR, START, recorded
+from tests.support.recordings import make_records, write
+from tests.support.replayed import Memory, records_of, stream
+from worker.backtest.resharded import Resharded
+from worker.backtest.survey import survey
+from worker.events.partition import partition
+from worker.recording import Recording
+
+
+def test_it_is_the_same_however_many_records_come_at_once():
+    source = stream(3_000, 3, seed=1)
+    one, other = survey(source), survey(dataclasses.replace(source, chunk=7))
+    assert one.digest == other.digest
+    assert one.records == other.records == 3_000
+    assert one.share(0.3) == other.share(0.3)
+    assert one.edges(one.share(0.1)).tolist() == other.edges(other.share(0.1)).tolist()
+
+
+@pytest.mark.parametrize("what", ["value", "time", "offset", "null", "cut"])
+def test_other_records_have_another_digest(what):
+    values, times = [b"ab", b"c", b"", b"d"], [START + n for n in range(4)]
+    before = survey(Memory({0: records_of(values, times)})).digest
+    start = 0
+    if what == "value":
+        values[1] = b"x"
+    elif what == "time":
+        times[3] += 1
+    elif what == "offset":
+        start = 1
+    elif what == "null":
+        values[2] = None
+    else:
+        values[:2] = [b"a", b"bc"]  # the same bytes in a row
+    assert survey(Memory({0: records_of(values, times, start=start)})).digest != before
+
+
+def test_blocks_hold_about_as_many_records_each():
+    times = (START + np.cumsum(np.random.default_rng(0).integers(1, 1_000, size=10_000))).tolist()
+    found = survey(Memory({0: records_of([b"x"] * 10_000, times)}))
+    begin = found.share(0.1)
+    edges = found.edges(begin, 50)
+    counts = np.histogram([time for time in times if time >= begin], [*edges.tolist(), times[-1] + 1])[0]
+    assert len(counts) == 50
+    assert counts.sum() == pytest.approx(9_000, abs=1)
+    assert counts.min() >= 178
+    assert counts.max() <= 182
+
+
+def test_where_many_records_have_one_time_there_are_fewer_blocks():
+    found = survey(Memory({0: records_of([b"x"] * 900, [START] * 500 + [START + HOUR] * 400)}))
+    assert found.edges(START).tolist() == [START, START + HOUR]
+    assert found.span_ms == HOUR
+
+
+def test_records_without_any_time_have_no_span():
+    found = survey(Memory({0: records_of([b"x"] * 10, [-1] * 10)}))
+    assert (found.first_ms, found.last_ms, found.span_ms) == (-1, -1, 0)
+
+
+def test_resharded_every_record_goes_to_the_shard_of_its_key_in_the_order_of_time(tmp_path):
+    recording = Recording(recorded(tmp_path, events=2_000, partitions=3))
+    source = Resharded(recording, 4, "murmur2")
+    seen = []
+    for shard in range(4):
+        parts = list(source.partition(shard))
+        offsets = np.concatenate([one.offsets for one in parts])
+        times = np.concatenate([one.timestamps for one in parts])
+        assert (np.diff(offsets) > 0).all()
+        assert (np.diff(times // 1_000) >= 0).all()
+        assert all(partition(key, 4, "murmur2") == shard for one in parts for key in one.keys.to_pylist())
+        seen += offsets.tolist()
+    assert sorted(seen) == list(range(2_000))
+    assert source.ranges == dict.fromkeys(range(4), (0, 2_000))
+
+
+def test_resharded_a_range_holds_what_lies_in_it(tmp_path):
+    source = Resharded(Recording(recorded(tmp_path, events=500, partitions=2)), 2, "crc32")
+    whole = np.concatenate([one.offsets for one in source.partition(1)])
+    some = np.concatenate([one.offsets for one in source.partition(1, 100, 300)])
+    assert some.tolist() == [offset for offset in whole.tolist() if 100 <= offset < 300]
+
+
+def test_resharded_headers_and_values_stay_with_their_records(tmp_path):
+    headers = [[("n", b"%d" % n)] for n in range(40)]
+    records = make_records(offsets=range(40), times=[START + n for n in range(40)], headers=headers)
+    write(tmp_path, records)
+    for shard in range(3):
+        for one in Resharded(Recording(tmp_path), 3, "murmur2").partition(shard):
+            for key, value, listed in zip(
+                one.keys.to_pylist(), one.values.to_pylist(), one.headers.to_pylist(), strict=True
+            ):
+                number = int(key[1:])
+                assert value == b'{"n":%d}' % number
+                assert listed == [{"key": "n", "value": b"%d" % number}]
