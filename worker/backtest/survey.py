@@ -86,7 +86,7 @@ def survey(source: Source, progress: Callable[[int], None] = lambda _records: No
             keyless += records.keys.null_count
             seen += len(records)
             progress(len(records))
-        if (seen - 1) % every:
+        if seen and (seen - 1) % every:
             samples.append(np.array([latest], np.int64))  # so that the time of the last one is known
         count += seen
         whole.update(f"{number} {seen} {columns.digest()}".encode())

@@ -6,18 +6,22 @@ import pytest
 from tests.support.backtested import HOUR, START, recorded
 from tests.support.recordings import make_records, write
 from tests.support.replayed import Memory, records_of, stream
+from worker.backtest import survey as survey_of
 from worker.backtest.resharded import Resharded
 from worker.backtest.survey import survey
 from worker.events.partition import partition
 from worker.recording import Recording
 
 
-def test_it_is_the_same_however_many_records_come_at_once():
+@pytest.mark.parametrize("sampled", [100, 1_000_000])
+def test_it_is_the_same_however_many_records_come_at_once(sampled, monkeypatch):
+    monkeypatch.setattr(survey_of, "_SAMPLED", sampled)
     source = stream(3_000, 3, seed=1)
     one, other = survey(source), survey(dataclasses.replace(source, chunk=7))
     assert one.digest == other.digest
     assert one.records == other.records == 3_000
     assert one.share(0.3) == other.share(0.3)
+    assert one.last_ms == other.last_ms == max(int(it.timestamps[-1]) for it in source.partitions.values())
     assert one.edges(one.share(0.1)).tolist() == other.edges(other.share(0.1)).tolist()
 
 
