@@ -23,7 +23,7 @@ class BaseRate(Deferred):
 
     def _learn(self, state: ShardState, batch: Batch) -> None:
         """Predict each event by those before it."""
-        weights = batch.weights.astype(np.float64)
+        weights = self._intake.weigh(batch).astype(np.float64)
         weight = np.cumsum(np.concatenate([[self._weight], weights]))
         label = np.cumsum(np.concatenate([[self._label], weights * batch.labels]))
         self._weight, self._label = float(weight[-1]), float(label[-1])
@@ -35,7 +35,7 @@ class BaseRate(Deferred):
 
     def _adopt(self, state: ShardState, batch: Batch) -> None:  # noqa: ARG002 - the shard's model learns nothing
         """Count labels."""
-        weights = batch.weights.astype(np.float64)
+        weights = self._intake.weigh(batch).astype(np.float64)
         self._weight += float(weights.sum())
         self._label += float((weights * batch.labels).sum())
 

@@ -171,12 +171,18 @@ def _require_comparable(base: Candidate, other: Candidate) -> None:
             f"{other.name}: has model.loss = {two.model.loss!r}, and {base.name} {one.model.loss!r}: losses of two "
             "kinds do not compare. Run a backtest of each"
         )
-    for name in ("format", "label", "time", "time_unit", "weight", "id", "partition_key", "skip"):
+    names = ["format", "label", "time", "time_unit", "weight", "id", "partition_key", "skip", "keep_negatives"]
+    for name in names:
         if getattr(one.events, name) != getattr(two.events, name):
             raise ConfigurationError(
                 f"{other.name}: events.{name} differs from that of {base.name}: they would not predict the same "
                 "events. Compare configurations that agree about [events]"
             )
+    if one.events.keep_negatives < 1 and one.model.seed != two.model.seed:
+        raise ConfigurationError(
+            f"{other.name}: has another model.seed than {base.name}, by which the negatives that events.keep_negatives "
+            "keeps are drawn: they would not predict the same events. Leave model.seed as it is"
+        )
 
 
 def _flat(candidate: Candidate) -> dict[str, JsonValue]:

@@ -193,6 +193,8 @@ def _told(outcome: "Outcome", delay_ms: int) -> str:
             f"differences are from {base}; intervals by a circular block bootstrap, "
             f"{_range(neighbours)} blocks of time drawn together"
         )
+        if len(neighbours) > 1:
+            told.append("each interval is of one comparison: the best of many looks better than it is")
     else:
         told.append(f"differences are from {base}; there is too little time in it for intervals")
     told.append(

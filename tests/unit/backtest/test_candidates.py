@@ -86,12 +86,20 @@ def test_what_cannot_be_is_told_of_every_combination_before_anything_runs(path):
         ({"model": {"loss": "squared"}}, "losses of two kinds"),
         ({"events": {"label": "bought"}}, "events.label differs"),
         ({"events": {"id": "id"}}, "events.id differs"),
+        ({"events": {"keep_negatives": 0.5}}, "events.keep_negatives differs"),
     ],
 )
 def test_what_does_not_predict_the_same_is_refused(changes, message):
     features = {"user": {}, "item": {}}
     one, other = (Config.model_validate({"features": features} | more) for more in ({}, changes))
     with pytest.raises(ConfigurationError, match=message):
+        distinct([Candidate(name="default", config=one), Candidate(name="other", config=other)])
+
+
+def test_another_seed_would_keep_other_negatives():
+    some = {"features": {"user": {}, "item": {}}, "events": {"keep_negatives": 0.5}}
+    one, other = (Config.model_validate(some | {"model": {"seed": seed}}) for seed in (1, 2))
+    with pytest.raises(ConfigurationError, match=r"has another model\.seed than default"):
         distinct([Candidate(name="default", config=one), Candidate(name="other", config=other)])
 
 

@@ -107,6 +107,25 @@ def test_a_leak_would_show():
     assert 0.4 < right(late) < 0.6
 
 
+def test_a_leak_from_another_shard_would_show():
+    """The same, the first of a pair in one shard and the second in another one: both add to the row of the item."""
+    rng, values, times, labels = np.random.default_rng(0), ([], []), ([], []), []
+    for pair in range(1_500):
+        labels.append(int(rng.random() < 0.5))
+        # The event in between, of something else, lets the second shard end a version: then it hears of the first.
+        for shard, second, item, label in ((0, 0, pair, labels[-1]), (1, 10, -1, pair % 2), (1, 30, pair, labels[-1])):
+            times[shard].append(START + pair * 2 * MINUTE + second * 1_000)
+            values[shard].append(event(shard, item, label, times[shard][-1]))
+    source = InMemory({shard: records_of(values[shard], times[shard], partition=shard) for shard in range(2)})
+    log_losses = []
+    for delay_ms in (0, MINUTE):
+        log = run(task_of(learning_of(merge=True), delay_ms=delay_ms), source).log
+        log_losses.append(log.totals.loss)
+    # A third of the events is told by the others; late, nothing is told.
+    assert log_losses[0] < 0.9 * np.log(2)
+    assert log_losses[1] > 0.99 * np.log(2)
+
+
 @pytest.mark.parametrize("delay_ms", [0, HOUR])
 def test_the_size_of_batches_changes_no_bit(delay_ms):
     values, times = clicks(400, 5 * MINUTE)
@@ -176,6 +195,16 @@ def test_without_a_delay_it_is_the_fresh_replay(learning):
     assert late[0].log.digests == late[1].log.digests
     assert late[0].log.digests != fresh.digests
     assert late[0].blocks.whole.sums[[EVENTS, WEIGHT]].tolist() == measured.blocks.whole.sums[[EVENTS, WEIGHT]].tolist()
+
+
+def test_a_base_rate_of_sampled_negatives_is_that_of_all():
+    learning = of(events={"keep_negatives": 0.25})
+    n = 4_000
+    times = [START + at * MINUTE for at in range(n)]
+    values = [event(at % 7, at % 5, int(at % 10 == 0), times[at]) for at in range(n)]
+    log = run(task_of(learning, kind="base rate"), InMemory({0: records_of(values, times)})).log
+    assert log.totals.mean_score == pytest.approx(0.1, abs=0.02)
+    assert log.totals.base_rate == pytest.approx(0.1, abs=0.01)
 
 
 def test_alarms_are_answered_where_labels_are_known():
