@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 from worker import errors
 from worker.backtest.running import Task, run
@@ -59,22 +61,25 @@ class _Crew:
     def _serve(self) -> None:
         """Hand tasks to a process of its own, one after the other."""
         try:
-            with self._begin() as process:
+            # Its last words go to a file: nobody reads them while it works, and a pipe would fill up.
+            with tempfile.TemporaryFile("w+") as words, self._begin(words) as process:
                 try:
                     while (task := self._next()) is not None:
-                        self._hand(process, task)
-                finally:
-                    if process.stdin is not None:
-                        process.stdin.close()
-        except BaseException as error:  # noqa: BLE001 - told by the main thread
-            with self._lock:
-                self._failed.append(error)
-                self._tasks.clear()
+                        self._hand(process, task, words)
+                except BaseException as error:  # noqa: BLE001 - told by the main thread
+                    self._fail(error)
+        except BaseException as error:  # noqa: BLE001 - as above; closing the pipe of a process that is gone fails too
+            self._fail(error)
 
-    def _begin(self) -> "subprocess.Popen[str]":
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self._failed.append(error)  # the first one counts
+        self._stop()  # the others need not go on: what is done is kept, what is not will be made next time
+
+    def _begin(self, words: IO[str]) -> "subprocess.Popen[str]":
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "worker.backtest.child", str(self._folder)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True,
         )  # fmt: skip
         with self._lock:
             self._processes.append(process)
@@ -84,14 +89,14 @@ class _Crew:
         with self._lock:
             return self._tasks.popleft() if self._tasks else None
 
-    def _hand(self, process: "subprocess.Popen[str]", task: Task) -> None:
-        if process.stdin is None or process.stdout is None or process.stderr is None:
+    def _hand(self, process: "subprocess.Popen[str]", task: Task, words: IO[str]) -> None:
+        if process.stdin is None or process.stdout is None:
             raise ValueError("a process without pipes")
         try:
             process.stdin.write(task.model_dump_json() + "\n")
             process.stdin.flush()
         except BrokenPipeError:
-            raise self._ended(process, task) from None
+            raise self._ended(process, task, words) from None
         for line in process.stdout:
             told = json.loads(line)
             if "failed" in told:
@@ -101,13 +106,13 @@ class _Crew:
                 return
             with self._lock:
                 self._progress(int(told["records"]))
-        raise self._ended(process, task)
+        raise self._ended(process, task, words)
 
     @staticmethod
-    def _ended(process: "subprocess.Popen[str]", task: Task) -> HeadraceError:
-        words = process.stderr.read() if process.stderr is not None else ""
+    def _ended(process: "subprocess.Popen[str]", task: Task, words: IO[str]) -> HeadraceError:
         code = process.wait()
-        last = "\n".join(words.strip().splitlines()[-_LAST_WORDS:])
+        words.seek(0)
+        last = "\n".join(words.read().strip().splitlines()[-_LAST_WORDS:])
         return HeadraceError(
             f"{task.name}: its process ended with {code}: {last or 'it said nothing; was the machine out of memory?'}\n"
             "Start the same backtest again: it goes on with what is not measured yet. --jobs 1 needs less memory"
@@ -116,7 +121,6 @@ class _Crew:
     def _stop(self) -> None:
         with self._lock:
             self._tasks.clear()
-        for process in self._processes:
-            if process.poll() is None:
-                process.terminate()
-            process.wait()
+            for process in self._processes:
+                if process.poll() is None:
+                    process.terminate()
