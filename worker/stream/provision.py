@@ -22,6 +22,7 @@ from worker.stream.topics import (
     CREATE,
     DEAD_LETTER_SETTINGS,
     MODEL_SETTINGS,
+    SETTLE_SECONDS,
     TIMEOUT_SECONDS,
     Seen,
     View,
@@ -32,7 +33,6 @@ from worker.stream.topics import (
 )
 
 _BROKER_DEFAULT: Final = -1
-SETTLE_SECONDS: Final = 5.0
 
 
 def create(

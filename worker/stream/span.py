@@ -1,6 +1,7 @@
 """What a topic holds: its partitions, their first and last offsets, and which of them are of which time."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -12,6 +13,7 @@ from worker.errors import BrokerUnreachableError, ConfigurationError
 from worker.stream.client import administer, reader_settings
 from worker.stream.topics import refused
 
+_LISTED, _NEAR = 12, 3  # topics that are named where one is not there: all, or of more those most like it
 _REQUEST_SECONDS: Final = 15.0  # an answer takes milliseconds, an election of a leader seconds
 
 
@@ -105,4 +107,7 @@ class Span:
             names = sorted(name for name in self._admin.list_topics(timeout=_REQUEST_SECONDS).topics if name[0] != "_")
         except KafkaException as error:
             raise BrokerUnreachableError(f"no broker told its topics: {error.args[0].str()}") from error
-        return f"there are {', '.join(names[:20])}" if names else "there are no topics yet"
+        if len(names) > _LISTED:
+            near = get_close_matches(self.topic, names, _NEAR, 0.0)
+            return f"of {len(names)} topics {', '.join(near)} are most like it"
+        return f"there are {', '.join(names)}" if names else "there are no topics yet"

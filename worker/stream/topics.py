@@ -4,6 +4,7 @@
 alone, from what `look` saw.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -15,6 +16,8 @@ from worker.config import Config
 from worker.errors import BrokerUnreachableError, ConfigurationError, HeadraceError, IncompatibleDataError
 
 TIMEOUT_SECONDS: Final = 15.0  # for one administrative request: an answer takes milliseconds, an election seconds
+SETTLE_SECONDS: Final = 5.0  # in which brokers tell what the controller has done; it takes them some milliseconds
+_AGAIN_SECONDS = 0.05
 
 # The worker itself trims what no kept snapshot needs: a quiet shard must not lose its model to time or compaction.
 MODEL_SETTINGS: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
@@ -256,13 +259,19 @@ def describe(admin: AdminClient, names: list[str]) -> dict[str, Seen]:
 
 
 def _settings(admin: AdminClient, name: str) -> dict[str, str]:
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    try:
-        entries = admin.describe_configs([resource], request_timeout=TIMEOUT_SECONDS)[resource].result()
-    except KafkaException as error:
-        if error.args[0].name() == "TOPIC_AUTHORIZATION_FAILED":
-            return {}
-        raise refused(error, f"the settings of topic {name} cannot be read") from error
+    resource, deadline = ConfigResource(ResourceType.TOPIC, name), time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            entries = admin.describe_configs([resource], request_timeout=TIMEOUT_SECONDS)[resource].result()
+            break
+        except KafkaException as error:
+            reason = error.args[0].name()
+            if reason == "TOPIC_AUTHORIZATION_FAILED":
+                return {}
+            # Another broker may answer than the one that told of the topic, and hear of it a bit later.
+            if reason != "UNKNOWN_TOPIC_OR_PART" or time.monotonic() > deadline:
+                raise refused(error, f"the settings of topic {name} cannot be read") from error
+            time.sleep(_AGAIN_SECONDS)
     return {entry.name: entry.value for entry in entries.values() if entry.value is not None}
 
 
