@@ -77,6 +77,8 @@ def test_a_grid_files_and_baselines(folder):
         (["--warm-up", "100%"], "is no share of the records"),
         (["--warm-up", "soon"], "is neither a share such as 10% nor a duration"),
         (["--limit", "3"], "--limit is of a grid"),
+        (["--seed", str(2**63)], "is not in the range"),
+        (["--from-timestamp", "9" * 20], "later than any timestamp"),
         (["--with", "gone.toml"], "gone.toml: no such file"),
         (["--partition", "3"], "has no partition 3"),
     ],
