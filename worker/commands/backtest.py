@@ -136,6 +136,8 @@ def backtest(
     )  # fmt: skip
     with progress_bar(None, doing="looking", what="records") as progress:
         prepared = asked.prepare(progress)
+    for warning in prepared.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if prepared.waiting:
         warm.compile_all()  # once, for all processes
     with progress_bar(prepared.total, doing=_doing(prepared), what="records") as progress:
