@@ -240,6 +240,8 @@ def test_a_range_by_offset_time_and_partition(kafka: Broker, unique: str, tmp_pa
     record(kafka, unique, tmp_path / "times", partitions=(1,), from_timestamp=START + 90, to_timestamp=START + 95)
     assert offsets(tmp_path / "times") == {1: [*range(90, 95)]}
     assert Recording(tmp_path / "times").shards == 3
+    record(kafka, unique, tmp_path / "before 1970", partitions=(1,), from_timestamp=-1)  # to Kafka, -1 is the end
+    assert offsets(tmp_path / "before 1970") == {1: [*range(100)]}
 
 
 def test_a_range_that_is_not_there_says_what_is(kafka: Broker, unique: str, tmp_path: Path) -> None:

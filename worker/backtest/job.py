@@ -104,7 +104,7 @@ class Backtest:
         shards = len(recording.ranges) if self.asked.where.shards is None else self.asked.where.shards
         edges = tuple(looked.edges(begin_ms).tolist())
         tasks = [self._task(candidate, looked, edges) for candidate in self.asked.candidates]
-        return Prepared(self.asked, tasks, looked, begin_ms, shards)
+        return Prepared(self.asked, tasks, looked, begin_ms, shards, warnings=recording.warnings)
 
     def run(self, progress: Callable[[int], None] = lambda _records: None) -> Outcome:
         """Do all of it; `progress` is called with the number of records that were done since the last call."""

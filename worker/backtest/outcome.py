@@ -65,11 +65,14 @@ class Prepared:
         waiting: those of them that were not made before.
         records: of the recording.
         shards: of each run.
+        warnings: what may be missing in the recording, a line each.
     """
 
-    def __init__(self, asked: Asked, tasks: list[Task], looked: Survey, begin_ms: int, shards: int) -> None:
+    def __init__(
+        self, asked: Asked, tasks: list[Task], looked: Survey, begin_ms: int, shards: int, *, warnings: list[str]
+    ) -> None:
         self._asked, self.tasks, self._begin_ms = asked, tasks, begin_ms
-        self.records, self.shards = looked.records, shards
+        self.records, self.shards, self.warnings = looked.records, shards, warnings
         self._runs = asked.folder / "runs"
         self.waiting = [task for task in tasks if Measured.read(self._runs, task) is None]
 

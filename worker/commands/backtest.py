@@ -82,7 +82,9 @@ def _warm_up(_context: click.Context, _parameter: click.Parameter, text: str) ->
 @click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), help="Only this one; repeatable.")
 @click.option("--from-timestamp", callback=time_of, metavar="TIME", help="From this record timestamp on.")
 @click.option("--to-timestamp", callback=time_of, metavar="TIME", help="Up to this one.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the intervals and --limit.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the intervals and --limit."
+)
 @click.option(
     "--jobs", type=click.IntRange(1, 256),
     help="Runs at once, each in a process; the result is the same for any number.  [default: one a core]",
@@ -134,6 +136,8 @@ def backtest(
     )  # fmt: skip
     with progress_bar(None, doing="looking", what="records") as progress:
         prepared = asked.prepare(progress)
+    for warning in prepared.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if prepared.waiting:
         warm.compile_all()  # once, for all processes
     with progress_bar(prepared.total, doing=_doing(prepared), what="records") as progress:

@@ -70,7 +70,7 @@ class Throughput:
             del edges[-1]
         ends = [*edges[1:], max(self.ended, edges[-1] + _INSTANT)]
         return [
-            Pace(seconds=round(begin - self.began, 3), length_seconds=round(end - begin, 4), events=some)
+            Pace(seconds=round(begin - self.began, 3), length_seconds=max(round(end - begin, 4), _INSTANT), events=some)
             for begin, end, some in zip(edges, ends, events, strict=True)
         ]
 

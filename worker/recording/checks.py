@@ -1,6 +1,6 @@
 """Whether files make one recording: all of one topic, none missing, none twice."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from worker.errors import ConfigurationError, DamagedRecordingError
@@ -83,4 +83,46 @@ def check_order(segments: Sequence[Segment], *, strict: bool) -> list[str]:
             if strict:
                 raise DamagedRecordingError(f"{message}: a file is gone, or a transaction or compaction left a gap")
             told.append(f"{message}: by a transaction or compaction, or because a file is gone")
+    return told
+
+
+def check_ends(
+    segments: Mapping[int, Sequence[Segment]],
+    planned: Mapping[int, tuple[int, int | None]],
+    where: str,
+    *,
+    strict: bool,
+) -> list[str]:
+    """Make sure that nothing is missing at the ends of partitions either, by what was to be recorded of them.
+
+    Files are written in the order of their offsets. So a beginning that is missing is a file that is gone; an end may
+    as well not have been written yet, and is told.
+
+    Args:
+        segments: of each partition that is read, sorted by their first offset.
+        planned: partition -> the first offset that was to be recorded, and the one after the last: None is open.
+        where: the recording, for messages.
+        strict: refuse what would be told.
+
+    Returns:
+        What may be missing, a line for each partition.
+
+    Raises:
+        DamagedRecordingError: a file is missing.
+    """
+    told = []
+    for number, (first, stop) in sorted(planned.items()):
+        there = segments.get(number, ())
+        if there and there[0].first > first:
+            raise DamagedRecordingError(
+                f"{where}: offsets {first} to {there[0].first - 1} of partition {number} were recorded, and are "
+                f"missing before {there[0].path}: a file is gone. Copy it again from where it came, or read what lies "
+                "after it as a recording of its own"
+            )
+        end = there[-1].stop if there else first
+        if stop is not None and end < stop:
+            message = f"{where}: offsets {end} to {stop - 1} of partition {number} were to be recorded, and are missing"
+            if strict:
+                raise DamagedRecordingError(f"{message}: a file is gone, or recording was interrupted")
+            told.append(f"{message}: recording was interrupted, or a file is gone; the same `headrace record` goes on")
     return told

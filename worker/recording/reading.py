@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pyarrow import fs
+
 from worker.errors import ConfigurationError
 from worker.recording import layout
-from worker.recording.checks import check_order, choose_partitions, choose_topic
+from worker.recording.checks import check_ends, check_order, choose_partitions, choose_topic
 from worker.recording.finding import find
 from worker.recording.interleaving import interleave
-from worker.recording.places import place
+from worker.recording.places import Place, place
+from worker.recording.plan import read_plan
 from worker.recording.records import Records
 from worker.recording.segment import Segment
 from worker.recording.times import as_text
@@ -69,7 +72,9 @@ class Recording:
         self.topic = choose_topic({segment.topic for segment in segments}, topic, self.location)
         segments = [segment for segment in segments if segment.topic == self.topic]
         self.shards = max(max(segment.partition + 1, segment.partitions) for segment in segments)
-        chosen = choose_partitions({segment.partition for segment in segments}, partitions, self.location)
+        planned = _planned(where, self.topic)
+        wanted = None if partitions is None else set(partitions)
+        chosen = choose_partitions({segment.partition for segment in segments}, wanted, self.location)
         self._segments = {
             number: sorted((s for s in segments if s.partition == number), key=lambda s: (s.first, s.stop))
             for number in chosen
@@ -83,6 +88,8 @@ class Recording:
         self.warnings: list[str] = []
         for found in self._segments.values():
             self.warnings += check_order(found, strict=strict)
+        planned = {number: ends for number, ends in planned.items() if wanted is None or number in wanted}
+        self.warnings += check_ends(self._segments, planned, self.location, strict=strict)
         self.ranges = {number: self._range(number, begin, end) for number in chosen}
         if all(first == stop for first, stop in self.ranges.values()):
             raise ConfigurationError(self._nothing(begin, end))
@@ -159,3 +166,11 @@ def _first_at(segments: list[Segment], timestamp: int, otherwise: int) -> int:
         if found is not None:
             return found
     return otherwise
+
+
+def _planned(where: Place, topic: str) -> dict[int, tuple[int, int | None]]:
+    """Tell of each partition what `headrace record` was to record; nothing where it does not say."""
+    if where.files.get_file_info(where.path).type != fs.FileType.Directory:
+        return {}
+    plan = read_plan(where, topic)
+    return {} if plan is None else dict(plan.ranges)

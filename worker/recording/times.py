@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = 2**63 - 1  # a timestamp of Kafka has 64 bits
 
 
 def as_text(milliseconds: int) -> str:
@@ -29,6 +30,8 @@ def to_milliseconds(text: str) -> int:
     (1735689600000, 1735689600000, 1735689600000)
     """
     if text.strip().isdecimal() and len(text.strip()) != len("20250101"):  # 20250101 is a date, and no time of 1970
+        if len(text.strip().lstrip("0")) > len(str(_LAST)) or int(text) > _LAST:
+            raise ValueError(f"{text!r} is later than any timestamp: milliseconds since 1970 have 64 bits")
         return int(text)
     try:
         moment = datetime.fromisoformat(text.strip())

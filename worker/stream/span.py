@@ -66,7 +66,8 @@ class Span:
 
     def at(self, timestamp: int, partitions: Sequence[int]) -> dict[int, int | None]:
         """Find of each partition the first offset with such a timestamp or a later one; None where there is none."""
-        asked = [TopicPartition(self.topic, number, timestamp) for number in partitions]
+        # Below 0 are no times: -1 asks Kafka for the end, -2 for the beginning.
+        asked = [TopicPartition(self.topic, number, max(timestamp, 0)) for number in partitions]
         found = self._ask(self._consumer.offsets_for_times, asked)
         return {place.partition: place.offset if place.offset >= 0 else None for place in found}
 

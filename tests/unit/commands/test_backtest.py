@@ -8,6 +8,10 @@ import pytest
 
 from tests.support.backtested import recorded
 from worker.cli import main
+from worker.recording import Recording
+from worker.recording.places import place
+from worker.recording.plan import Asked, Plan, write_plan
+from worker.recording.writing import Limits
 from worker.settings import load
 
 FILE = """\
@@ -77,6 +81,8 @@ def test_a_grid_files_and_baselines(folder):
         (["--warm-up", "100%"], "is no share of the records"),
         (["--warm-up", "soon"], "is neither a share such as 10% nor a duration"),
         (["--limit", "3"], "--limit is of a grid"),
+        (["--seed", str(2**63)], "is not in the range"),
+        (["--from-timestamp", "9" * 20], "later than any timestamp"),
         (["--with", "gone.toml"], "gone.toml: no such file"),
         (["--partition", "3"], "has no partition 3"),
     ],
@@ -101,3 +107,24 @@ def test_a_large_grid_runs_in_part_where_that_is_asked_for(folder):
     names = sorted(one["name"] for one in told["ranking"])
     assert len(names) in (2, 3)  # a draw may be the default itself
     assert names[0] == "default"
+
+
+def test_what_may_be_missing_is_told(tmp_path):
+    recorded(tmp_path / "cut", events=300)
+    (tmp_path / "headrace.toml").write_text(FILE)
+    recording = Recording(tmp_path / "cut")
+    stop = recording.ranges[0][1]
+    write_plan(
+        place(tmp_path / "cut"),
+        Plan(
+            topic=recording.topic,
+            topic_id="one",
+            partitions=1,
+            asked=Asked(),
+            ranges={0: (0, stop + 9)},
+            limits=Limits(),
+        ),
+    )
+    done = headrace(tmp_path, "cut", "--out", "tried", "--jobs", "1", "--json")
+    assert f"warning: cut: offsets {stop} to {stop + 8} of partition 0 were to be recorded" in done.stderr
+    assert json.loads(done.stdout)["winner"] == "default"

@@ -27,6 +27,8 @@ def run(config: Path, *arguments: str) -> Result:
         (("--follow", "--to-offset", "1"), "--follow has no end"),
         (("--from-offset", "5", "--to-offset", "5"), "--from-offset must lie before --to-offset"),
         (("--from-timestamp", "2025-01-02", "--to-timestamp", "1735689600000"), "must lie before --to-timestamp"),
+        (("--from-timestamp", "9" * 20), "later than any timestamp"),
+        (("--to-timestamp", "9" * 5_000), "later than any timestamp"),
         (("--from-timestamp", "yesterday"), "neither milliseconds since 1970 nor a time such as"),
         (("--partition", "-1"), "-1 is not in the range"),
     ],

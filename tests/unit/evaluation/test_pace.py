@@ -46,3 +46,8 @@ def test_nothing_is_nothing():
     throughput = paced([])
     throughput.merge(paced([]))
     assert throughput.paces() == []
+
+
+def test_a_run_that_began_an_instant_before_a_span_has_a_pace():
+    told = paced([(100.05, 100)], began=99.99996).paces()
+    assert [(pace.seconds, pace.length_seconds, pace.events) for pace in told] == [(0, 0.001, 0), (0, 0.05, 100)]

@@ -7,6 +7,8 @@ import pytest
 from tests.support.recordings import START, files, make_records, rows, write
 from worker.errors import ConfigurationError, DamagedRecordingError
 from worker.recording import Recording
+from worker.recording.places import place
+from worker.recording.plan import Asked, Plan, write_plan
 from worker.recording.writing import Limits
 
 FOLDER = "topics/clicks/partition=0"
@@ -93,6 +95,37 @@ def test_a_file_without_a_record_covers_its_offsets(tmp_path: Path) -> None:
 
 
 # --- what is wrong, and is said before anything is read
+
+
+def plan(folder: Path, ranges: dict[int, tuple[int, int | None]]) -> None:
+    write_plan(
+        place(folder),
+        Plan(topic="clicks", topic_id="one", partitions=2, asked=Asked(), ranges=ranges, limits=Limits(records=4)),
+    )
+
+
+def test_a_first_file_that_is_missing_is_a_hole_too(tmp_path: Path) -> None:
+    two_files(tmp_path)
+    plan(tmp_path, {0: (0, 8)})
+    assert Recording(tmp_path, strict=True).warnings == []
+    (tmp_path / FOLDER / "clicks+0+0000000000.parquet").unlink()
+    with pytest.raises(DamagedRecordingError, match=r"offsets 0 to 3 of partition 0 were recorded.*a file is gone"):
+        Recording(tmp_path)
+
+
+def test_ends_that_are_missing_are_told(tmp_path: Path) -> None:
+    two_files(tmp_path)
+    plan(tmp_path, {0: (0, 12), 1: (5, 6)})
+    told = Recording(tmp_path).warnings
+    assert [one.partition(": ")[2].partition(":")[0] for one in told] == [
+        "offsets 8 to 11 of partition 0 were to be recorded, and are missing",
+        "offsets 5 to 5 of partition 1 were to be recorded, and are missing",
+    ]
+    assert len(Recording(tmp_path, partitions=[0]).warnings) == 1
+    with pytest.raises(DamagedRecordingError, match="a file is gone, or recording was interrupted"):
+        Recording(tmp_path, strict=True)
+    plan(tmp_path, {0: (0, None)})  # followed: its end is open
+    assert Recording(tmp_path, strict=True).warnings == []
 
 
 def test_a_file_that_is_missing_is_a_hole(tmp_path: Path) -> None:
