@@ -154,6 +154,7 @@ def test_a_fresh_replay_is_the_same_wherever_events_come_from_and_followers_serv
     written = orjson.loads((tmp_path / "run" / "run.json").read_bytes())
     assert written["digests"] == told["digests"]
     assert written["events"] == feed.valid
+    assert all(digest in (tmp_path / "run" / "report.html").read_text() for digest in written["digests"].values())
 
     # What it has published a follower serves, and each shard is what was learned
     replayed = config.model_copy(update={"model": config.model.model_copy(update={"topic": target})})

@@ -54,7 +54,11 @@ INTERRUPTED = 130  # as worker.cli, which imports nothing of ours
 )  # fmt: skip
 @click.option("--to-version", type=click.IntRange(min=1), help="As recorded, end with this version of every shard.")
 @click.option("--name", default="replay", show_default=True, help="Of the run, in reports.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write what was measured here: run.json.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write what was measured here: run.json, report.html.",
+)
 @click.option("--model-topic", help="Publish the shards as they are at the end, as a model of its own, for followers.")
 @click.option("--to-topic", help="Learn nothing: send the records to this topic, byte for byte, with their timing.")
 @click.option(
@@ -94,6 +98,7 @@ def replay(
     the number of threads. --fresh learns by the configuration, and shards fold one another in at the same moments of
     the log's time, every commit.interval_seconds. --as-recorded learns what was published, version by version.
     """
+    from worker.report.page import write_report
     from worker.settings import load
 
     goes_on = from_version is not None or from_version_at is not None
@@ -123,6 +128,7 @@ def replay(
     )  # fmt: skip
     if out is not None:
         result.log.write(out / "run.json")
+        write_report(out / "report.html", [result.log])
     _tell(result, out, model_topic, as_json=as_json)
 
 
@@ -214,7 +220,7 @@ def _tell(result: "Result", out: Path | None, model_topic: str | None, *, as_jso
     if result.verdicts:
         click.echo("every digest is the one that was published")
     if out is not None:
-        click.echo(f"written to {out / 'run.json'}")
+        click.echo(f"written to {out / 'run.json'}; to look at: {out / 'report.html'}")
     if model_topic is not None:
         click.echo(f"published to {model_topic}: `HEADRACE_MODEL__TOPIC={model_topic} headrace follow --once` shows it")
 
