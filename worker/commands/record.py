@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.commands.options import config_option, json_option
+from worker.commands.replaying import time_of
 
 if TYPE_CHECKING:
     from worker.stream.recorder import Summary
@@ -27,17 +28,6 @@ What was recorded is read, sent and looked at by others:
 INTERRUPTED = 130  # as worker.cli, which imports nothing of ours
 
 
-def _time(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
-    from worker.recording.times import to_milliseconds
-
-    if text is None:
-        return None
-    try:
-        return to_milliseconds(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command(epilog=EXAMPLES, short_help="Record a topic, or a range of it, into files.")
 @click.argument("topic", required=False)
 @click.option("--to", "to", required=True, metavar="DIR", help="The folder, or an address such as s3://bucket/folder.")
@@ -46,10 +36,10 @@ def _time(_context: click.Context, _parameter: click.Parameter, text: str | None
 @click.option("--from-offset", type=click.IntRange(min=0), help="The first offset, of each partition.")
 @click.option("--to-offset", type=click.IntRange(min=0), help="The offset after the last, of each partition.")
 @click.option(
-    "--from-timestamp", callback=_time, metavar="TIME",
+    "--from-timestamp", callback=time_of, metavar="TIME",
     help="From each partition's first record of this time or later on; ISO 8601, in UTC, or milliseconds since 1970.",
 )  # fmt: skip
-@click.option("--to-timestamp", callback=_time, metavar="TIME", help="Up to the first record of this time or later.")
+@click.option("--to-timestamp", callback=time_of, metavar="TIME", help="Up to the first record of this time or later.")
 @click.option("--follow", is_flag=True, help="Go on at the end of the topic, until stopped.")
 @click.option(
     "--file-records", type=click.IntRange(min=1), help="The most records of a file.  [default: 1048576, or 256 MiB]"

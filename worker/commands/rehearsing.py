@@ -40,7 +40,7 @@ def send(
     from worker.stopping import stop_on_signals
     from worker.stream.rehearsal import Rehearsal
 
-    rehearsal = Rehearsal(config, topic, source.shards, append=append, restamp=restamp)
+    rehearsal = Rehearsal(config, topic, source.shards, times=source.times, append=append, restamp=restamp)
     records = interleave(((number, source.partition(number)) for number in source.ranges), 1)
     stopped = threading.Event()
     offsets = sum(after - first for first, after in source.ranges.values())

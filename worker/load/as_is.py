@@ -44,7 +44,7 @@ def load_as_is(
         sender.send(recording.interleaved(_SPAN_MS), progress or (lambda _step: None))
         sender.flush()
     except BaseException:
-        sender.give_up()
+        sender.delivery.purge()
         raise
     seconds = monotonic() - start
     return Summary(

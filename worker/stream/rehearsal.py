@@ -7,16 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-
 from worker.config import Config
-from worker.errors import BrokerUnreachableError, ConfigurationError, HeadraceError, IncompatibleDataError
 from worker.recording.records import NO_TIMESTAMP, Records
-from worker.stream.client import reach, reader_settings
-from worker.stream.sending import DELIVERY_SECONDS, WAIT_SECONDS, sender_settings
+from worker.stream.verbatim import Verbatim
 
 _SPEED = re.compile(r"([0-9]+(?:\.[0-9]+)?)x?")
-_REQUEST_SECONDS: Final = 15.0
 _LONGEST_WAIT_SECONDS: Final = 0.2  # until an interrupt is heard
 _AT_ONCE: Final = 1_000  # records between two looks at the clock, at full speed
 
@@ -65,34 +60,30 @@ class Rehearsal:
         config: how to reach Kafka.
         topic: where to; it exists, and has as many partitions.
         partitions: of the topic that was recorded.
+        times: the earliest and the latest timestamp, milliseconds since 1970; None where they are not known.
         append: add to what the topic holds, in place of refusing.
         restamp: leave the timestamps to the moment of sending, in place of those that were recorded.
+        wall: milliseconds since 1970.
 
     Raises:
         ConfigurationError: there is no such topic, or it holds records already.
-        IncompatibleDataError: it has another number of partitions.
+        IncompatibleDataError: it would not take the records as they are.
         BrokerUnreachableError: no broker answers.
     """
 
     def __init__(
-        self, config: Config, topic: str, partitions: int, *, append: bool = False, restamp: bool = False
+        self,
+        config: Config,
+        topic: str,
+        partitions: int,
+        *,
+        times: tuple[int, int] | None = None,
+        append: bool = False,
+        restamp: bool = False,
+        wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.topic, self._restamp = topic, restamp
-        self._failure: KafkaError | None = None
-        found = reach(config).topics
-        if topic not in found:
-            raise ConfigurationError(
-                f"topic {topic!r} does not exist: make it with {partitions} partitions, such as by "
-                f"HEADRACE_EVENTS__TOPIC={topic} headrace topics create --partitions {partitions}"
-            )
-        if len(found[topic].partitions) != partitions:
-            raise IncompatibleDataError(
-                f"topic {topic} has {len(found[topic].partitions)} partitions, and {partitions} were recorded: records "
-                "go to the partition they came from, make a topic that has as many"
-            )
-        if not append:
-            self._require_empty(config, partitions)
-        self._producer = Producer(sender_settings(config) | {"on_delivery": self._delivered, "compression.type": "lz4"})
+        self._sender = Verbatim(config, topic, restamp=restamp)
+        self._sender.check(partitions, times, wall(), append=append)
 
     def run(
         self,
@@ -116,13 +107,10 @@ class Rehearsal:
             BrokerUnreachableError: records could not be delivered.
             HeadraceError: a broker refused some.
         """
-        stopped = stopped or threading.Event()
-        began, first, latest, late, sent = monotonic(), None, NO_TIMESTAMP, 0.0, 0
+        sender, stopped = self._sender, stopped or threading.Event()
+        began, first, latest, late = monotonic(), None, NO_TIMESTAMP, 0.0
         for some in records:
-            for number, value, key, headers in zip(
-                range(len(some)), some.values.to_pylist(), some.keys.to_pylist(), some.headers.to_pylist(), strict=True
-            ):
-                timestamp = int(some.timestamps[number])
+            for timestamp, record in sender.rows(some):
                 latest = max(latest, timestamp)
                 if first is None and timestamp != NO_TIMESTAMP:
                     first, began = timestamp, monotonic()
@@ -130,19 +118,15 @@ class Rehearsal:
                     late = max(late, self._await(began + (latest - first) / 1_000 / speed, stopped, monotonic))
                 if stopped.is_set():
                     break
-                self._send(some.partition, key, value, headers, timestamp)
-                sent += 1
-                if sent % _AT_ONCE == 0:
-                    self._require_sound()
+                sender.put(record)
+                if speed is not None or sender.sent % _AT_ONCE == 0:
+                    sender.delivery.serve()
             progress(len(some))
             if stopped.is_set():
                 break
-        left = self._producer.flush(DELIVERY_SECONDS)
-        self._require_sound()
-        if left:
-            raise BrokerUnreachableError(f"{left} records could not be sent to {self.topic} in {DELIVERY_SECONDS:g} s")
+        sender.flush()
         return Rehearsed(
-            topic=self.topic, records=sent, seconds=monotonic() - began,
+            topic=sender.topic, records=sender.sent, seconds=monotonic() - began,
             span_seconds=(latest - first) / 1_000 if first is not None else 0.0, latest_seconds=late,
             complete=not stopped.is_set(),
         )  # fmt: skip
@@ -150,54 +134,6 @@ class Rehearsal:
     def _await(self, due: float, stopped: threading.Event, monotonic: Callable[[], float]) -> float:
         """Wait until a record is due; tells by how many seconds it is late."""
         while (wait := due - monotonic()) > 0 and not stopped.is_set():
-            self._producer.poll(0)
+            self._sender.delivery.serve()
             stopped.wait(min(wait, _LONGEST_WAIT_SECONDS))
         return max(0.0, -wait)
-
-    def _send(
-        self, partition: int, key: bytes | None, value: bytes | None, headers: list[dict[str, bytes]] | None, at: int
-    ) -> None:
-        said = [(header["key"], header["value"]) for header in headers or []]
-        stamp = {} if self._restamp or at == NO_TIMESTAMP else {"timestamp": at}
-        while True:
-            try:
-                self._producer.produce(self.topic, value, key, partition, headers=said or None, **stamp)
-            except BufferError:  # the queue is full: let some of it be delivered
-                self._producer.poll(WAIT_SECONDS)
-                self._require_sound()
-            except KafkaException as error:
-                raise HeadraceError(f"a record cannot be sent to {self.topic}: {error.args[0].str()}") from error
-            else:
-                self._producer.poll(0)
-                return
-
-    def _require_empty(self, config: Config, partitions: int) -> None:
-        consumer = Consumer(reader_settings(config.kafka))
-        try:
-            bounds = [
-                consumer.get_watermark_offsets(
-                    TopicPartition(self.topic, number), timeout=_REQUEST_SECONDS, cached=False
-                )
-                for number in range(partitions)
-            ]
-        except KafkaException as error:
-            raise BrokerUnreachableError(f"the offsets of {self.topic} were not told: {error.args[0].str()}") from error
-        finally:
-            consumer.close()
-        held = sum(high - low for low, high in bounds)
-        if held:
-            raise ConfigurationError(
-                f"topic {self.topic} holds {held} records already. A rehearsal that was interrupted is not taken up "
-                "where it ended: what it had sent would be there twice. Delete the topic or name another one, or add "
-                "to what is there with --append"
-            )
-
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            self._failure = error
-
-    def _require_sound(self) -> None:
-        if self._failure is None:
-            return
-        kind = BrokerUnreachableError if self._failure.code() == KafkaError._MSG_TIMED_OUT else HeadraceError  # noqa: SLF001
-        raise kind(f"records could not be sent to {self.topic}: {self._failure.str()}")

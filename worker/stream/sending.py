@@ -3,20 +3,16 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import SecretStr
 
 from worker.config import Config
-from worker.errors import BrokerUnreachableError, ConfigurationError, HeadraceError
+from worker.errors import ConfigurationError
 from worker.stream.client import Settings, admin_settings, reach
+from worker.stream.delivery import DELIVERY_SECONDS, WAIT_SECONDS, Delivery
 from worker.stream.packs import PACK_EVENTS, Packed, Packs
 
-# A broker that restarts is back within some 20 s, and an election takes less: a minute outlasts both, and is as
-# long as a person at a terminal believes that something still goes on.
-DELIVERY_SECONDS = 60.0
-WAIT_SECONDS = 0.1  # how long one wait lasts before errors are looked at again
 SLICE_EVENTS = 1_000  # handed over at once: some 10 ms at full speed
 SLICE_SECONDS = 0.05  # at a slow rate: 20 slices a second look steady on every dashboard
 # Murmur2 is what Java's producers do, so that an event lands in the same partition whoever sent it.
@@ -109,11 +105,8 @@ class Sender:
         """
         self.topic = config.events.topic
         self.sent = 0  # handed to librdkafka, or waiting to be packed
-        self.failed = 0  # of those, reported as not delivered
         self._pace = Pace(rate, monotonic)
         self._progress = progress
-        self._monotonic = monotonic
-        self._failure: KafkaError | None = None
         # All topics are asked for: to ask for one by its name would create it, with the broker's default settings.
         topics = reach(config).topics
         if self.topic not in topics:
@@ -124,10 +117,10 @@ class Sender:
             if config.events.format == "arrow"
             else None
         )
-        try:
-            self._producer = Producer({**sender_settings(config), "on_delivery": self._delivered})
-        except KafkaException as error:
-            raise ConfigurationError(f"[kafka.producer]: {error.args[0].str()}") from error
+        self._delivery = Delivery(
+            self.topic, sender_settings(config), what="events", monotonic=monotonic,
+            too_large="raise the topic's max.message.bytes, or leave the event out",
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         return self
@@ -138,18 +131,17 @@ class Sender:
         if error is None:
             self.flush()
         else:
-            self._producer.purge()
+            self._delivery.purge()
 
     @property
     def delivered(self) -> int:
         """Count the events that all replicas in sync have; exact after `flush`."""
-        return self.sent - self.failed - len(self._producer)
+        return self.sent - self._delivery.failed - len(self._delivery)
 
     def wait(self) -> None:
         """Wait until the next event is due, so that what is made then, such as its time, is fresh."""
         while (delay := self._pace.delay(self.sent)) > 0:
-            self._producer.poll(min(delay, WAIT_SECONDS))
-            self._raise_failure()
+            self._delivery.serve(min(delay, WAIT_SECONDS))
 
     def send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Queue events, each with its record key; waits while the queue is full, and for their time to come."""
@@ -159,10 +151,9 @@ class Sender:
             self.sent += len(values)
         else:
             for key, value in zip(keys, values, strict=True):
-                self._produce(value=value, key=key)
+                self._delivery.produce(value=value, key=key)
                 self.sent += 1
-        self._producer.poll(0)
-        self._raise_failure()
+        self._delivery.serve()
         if self._progress is not None:
             self._progress(len(values))
 
@@ -170,56 +161,9 @@ class Sender:
         """Wait until every event is acknowledged."""
         if self._packs is not None:
             self._send_packed(self._packs.rest())
-        deadline = self._monotonic() + seconds
-        while left := self._producer.flush(WAIT_SECONDS):
-            self._raise_failure()
-            if self._monotonic() >= deadline:
-                self._producer.purge()
-                raise BrokerUnreachableError(
-                    f"{left} of {self.sent} events for topic {self.topic!r} were not acknowledged within "
-                    f"{seconds:.0f} s: see `headrace doctor`"
-                )
-        self._raise_failure()
+        self._delivery.flush(self.sent, seconds)
 
     def _send_packed(self, messages: Iterable[Packed]) -> None:
         for message in messages:
-            others = message.events - 1  # the report counts one
-
-            def report(error: KafkaError | None, sent: object, others: int = others) -> None:
-                self._delivered(error, sent)
-                self.failed += others if error is not None else 0
-
             # No key: a message is of many users. Their partition is chosen as the partitioner would.
-            self._produce(value=message.value, partition=message.partition, on_delivery=report)
-
-    def _produce(self, **record: Any) -> None:  # noqa: ANN401 - handed to the client as it is
-        while True:
-            try:
-                self._producer.produce(self.topic, **record)
-            except BufferError:  # the queue is full: the broker sets the pace
-                self._producer.poll(WAIT_SECONDS)
-                self._raise_failure()
-            except KafkaException as error:
-                raise self._explained(error.args[0]) from error
-            else:
-                return
-
-    def _delivered(self, error: KafkaError | None, _message: object) -> None:
-        if error is not None:
-            self.failed += 1
-            self._failure = self._failure or error
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._explained(self._failure)
-
-    def _explained(self, error: KafkaError) -> HeadraceError:
-        what = f"events for topic {self.topic!r} were not delivered: {error.str()}"
-        code = error.code()
-        if code == KafkaError.MSG_SIZE_TOO_LARGE:
-            return HeadraceError(f"{what}; raise the topic's max.message.bytes, or leave the event out")
-        if code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
-            return ConfigurationError(f"{what}; the user needs the right to write to the topic")
-        if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):  # noqa: SLF001
-            return ConfigurationError(f"{what}; make it with `headrace topics create`")
-        return BrokerUnreachableError(f"{what}; see `headrace doctor`")
+            self._delivery.produce(value=message.value, partition=message.partition, events=message.events)

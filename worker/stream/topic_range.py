@@ -30,7 +30,10 @@ class TopicRange:
         topic: its name.
         shards: how many partitions it has.
         ranges: partition -> the first offset, and the one after the last, as they were when this was made.
+        times: the earliest and the latest timestamp: not known before all is read.
     """
+
+    times: None = None
 
     def __init__(
         self,

@@ -1,17 +1,16 @@
 """Records into a topic as they are: same partition, key, value, headers and timestamp, each partition in its order."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Producer
-
 from worker.config import Config
-from worker.errors import BrokerUnreachableError, ConfigurationError, HeadraceError, IncompatibleDataError
+from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.recording.records import Records
 from worker.recording.times import as_text
 from worker.stream.client import administer
-from worker.stream.sending import DELIVERY_SECONDS, WAIT_SECONDS, Pace, sender_settings
+from worker.stream.delivery import WAIT_SECONDS, Delivery
+from worker.stream.sending import Pace, sender_settings
 from worker.stream.span import Span
 from worker.stream.topics import Seen, describe
 
@@ -24,8 +23,9 @@ class Verbatim:
 
     Attributes:
         sent: records handed over; all of them are stored once `flush` returns.
-        restamped: of those, records that had no timestamp (or 0, which the client takes for none): their timestamp is
-            the moment of sending.
+        delivery: what it sends by.
+        restamped: of those, records whose timestamp is the moment of sending: they had none (or 0, which the client
+            takes for none), or it was not to be kept.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Verbatim:
         topic: str,
         *,
         rate: float | None = None,
+        restamp: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect, and look at the topic.
@@ -42,6 +43,7 @@ class Verbatim:
             config: how to reach Kafka.
             topic: where to.
             rate: records a second; None is as fast as it goes.
+            restamp: leave the timestamps to the moment of sending.
             monotonic: the clock of the rate, in seconds.
 
         Raises:
@@ -50,8 +52,7 @@ class Verbatim:
         """
         self.topic, self._config = topic, config
         self.sent = self.restamped = 0
-        self._pace, self._monotonic = Pace(rate, monotonic), monotonic
-        self._failure: KafkaError | None = None
+        self._pace, self._restamp = Pace(rate, monotonic), restamp
         self._seen = describe(administer(config), [topic])[topic]
         if not self._seen.partitions:
             raise ConfigurationError(f"topic {topic!r} does not exist: make it with `headrace topics create`")
@@ -59,10 +60,10 @@ class Verbatim:
         # A topic limits batches, not records: small records in one batch above the limit would be refused together.
         limit = self._seen.limit_bytes() if self._seen.settings else _BATCH_BYTES
         settings["batch.size"] = min(int(settings.get("batch.size", _BATCH_BYTES)), limit)
-        try:
-            self._producer = Producer({**settings, "on_delivery": self._delivered})
-        except KafkaException as error:
-            raise ConfigurationError(f"[kafka.producer]: {error.args[0].str()}") from error
+        self.delivery = Delivery(
+            topic, settings, what="records", monotonic=monotonic,
+            too_large="raise the topic's max.message.bytes to that of the recorded one",
+        )  # fmt: skip
 
     @property
     def partitions(self) -> int:
@@ -82,7 +83,7 @@ class Verbatim:
             IncompatibleDataError: it would change them, refuse them, or lose them at once.
             ConfigurationError: it holds records.
         """
-        problem = judge(self._seen, partitions, times, now)
+        problem = judge(self._seen, partitions, times, now, restamp=self._restamp)
         if problem is not None:
             raise IncompatibleDataError(f"topic {self.topic} {problem}")
         if append:
@@ -92,44 +93,23 @@ class Verbatim:
         if held:
             raise ConfigurationError(
                 f"topic {self.topic} holds records already, in partition {', '.join(map(str, held))}: a recording goes "
-                "into an empty one (set events.topic, or HEADRACE_EVENTS__TOPIC), or behind them with --append"
+                "into an empty topic, so that nothing is there twice: name another one, or add to it with --append"
             )
 
     def send(self, batches: Iterable[Records], progress: Callable[[int], None]) -> None:
-        """Send records.
-
-        Raises:
-            BrokerUnreachableError, ConfigurationError, HeadraceError: as `worker.stream.sending.Sender` does.
-        """
+        """Send records; raises as `Delivery.serve` does."""
         for records in batches:
             for begin in range(0, len(records), _SLICE):
                 part = records.slice(begin, begin + _SLICE)
                 while (delay := self._pace.delay(self.sent)) > 0:
-                    self._producer.poll(min(delay, WAIT_SECONDS))
-                    self._raise_failure()
-                self._send(part)
-                self._producer.poll(0)
-                self._raise_failure()
+                    self.delivery.serve(min(delay, WAIT_SECONDS))
+                for _, record in self.rows(part):
+                    self.put(record)
+                self.delivery.serve()
                 progress(len(part))
 
-    def flush(self, seconds: float = DELIVERY_SECONDS) -> None:
-        """Wait until every record is acknowledged."""
-        deadline = self._monotonic() + seconds
-        while left := self._producer.flush(WAIT_SECONDS):
-            self._raise_failure()
-            if self._monotonic() >= deadline:
-                self._producer.purge()
-                raise BrokerUnreachableError(
-                    f"{left} of {self.sent} records for topic {self.topic!r} were not acknowledged within "
-                    f"{seconds:.0f} s: see `headrace doctor`"
-                )
-        self._raise_failure()
-
-    def give_up(self) -> None:
-        """Drop what is not sent yet."""
-        self._producer.purge()
-
-    def _send(self, records: Records) -> None:
+    def rows(self, records: Records) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Give the timestamp of each record, and the record as `put` takes it."""
         rows = zip(
             records.timestamps.tolist(),
             records.keys.to_pylist(),
@@ -139,51 +119,26 @@ class Verbatim:
         )
         for timestamp, key, value, headers in rows:
             record: dict[str, Any] = {"key": key, "value": value, "partition": records.partition}
-            if timestamp > 0:
+            if timestamp > 0 and not self._restamp:
                 record["timestamp"] = timestamp
-            else:
-                self.restamped += 1
             if headers:
                 record["headers"] = [(header["key"], header["value"]) for header in headers]
-            self._produce(record)
-            self.sent += 1
+            yield timestamp, record
 
-    def _produce(self, record: dict[str, Any]) -> None:
-        while True:
-            try:
-                self._producer.produce(self.topic, **record)
-            except BufferError:  # the queue is full: the broker sets the pace
-                self._producer.poll(WAIT_SECONDS)
-                self._raise_failure()
-            except KafkaException as error:
-                raise self._explained(error.args[0]) from error
-            else:
-                return
+    def put(self, record: dict[str, Any]) -> None:
+        """Send one record; raises as `Delivery.serve` does."""
+        self.delivery.produce(**record)
+        self.sent += 1
+        self.restamped += "timestamp" not in record
 
-    def _delivered(self, error: KafkaError | None, _message: object) -> None:
-        if error is not None:
-            self._failure = self._failure or error
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._explained(self._failure)
-
-    def _explained(self, error: KafkaError) -> HeadraceError:
-        what = f"records for topic {self.topic!r} were not delivered: {error.str()}"
-        code = error.code()
-        if code == KafkaError.MSG_SIZE_TOO_LARGE:
-            return HeadraceError(f"{what}; raise the topic's max.message.bytes to that of the recorded one")
-        if code in (KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD):
-            return HeadraceError(
-                f"{what}; a compacted topic takes no record without a key, and message.timestamp.before.max.ms and "
-                "message.timestamp.after.max.ms bound timestamps"
-            )
-        if code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
-            return ConfigurationError(f"{what}; the user needs the right to write to the topic")
-        return BrokerUnreachableError(f"{what}; see `headrace doctor`")
+    def flush(self) -> None:
+        """Wait until every record is acknowledged; raises as `Delivery.serve` does."""
+        self.delivery.flush(self.sent)
 
 
-def judge(topic: Seen, partitions: int, times: tuple[int, int] | None, now: int) -> str | None:
+def judge(
+    topic: Seen, partitions: int, times: tuple[int, int] | None, now: int, *, restamp: bool = False
+) -> str | None:
     """Tell why a topic cannot take records as they are; None where it can."""
     if topic.partitions != partitions:
         return (
@@ -191,9 +146,9 @@ def judge(topic: Seen, partitions: int, times: tuple[int, int] | None, now: int)
             "make one of as many"
         )
     settings = topic.settings
-    if settings.get("message.timestamp.type", "CreateTime") != "CreateTime":
+    if not restamp and settings.get("message.timestamp.type", "CreateTime") != "CreateTime":
         return "has message.timestamp.type=LogAppendTime, which would overwrite timestamps: set it to CreateTime"
-    if times is None:
+    if times is None or restamp:
         return None
     earliest, latest = times
     retention = int(settings.get("retention.ms", -1))
