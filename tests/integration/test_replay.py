@@ -26,10 +26,9 @@ from worker.errors import ConfigurationError
 from worker.follow import Follower
 from worker.recording import Recording, Records
 from worker.recording.plan import Asked
-from worker.replay import Replay, verify
+from worker.replay import Again, Replay
 from worker.replay.chain import Chain
 from worker.replay.publishing import Target
-from worker.replay.verifying import Again
 from worker.stream.recorder import Recorder
 from worker.stream.rehearsal import Rehearsal
 from worker.stream.topic_range import TopicRange
@@ -104,7 +103,7 @@ def test_a_live_run_with_kills_is_reproduced_from_recordings(kafka: Broker, uniq
     # and every version passes, of the topics in Kafka as well
     for source in (events, TopicRange(config, config.events.topic)):
         with Chain.published(config) as published:
-            verdicts = verify(Again(source=source, chain=published))
+            verdicts = Again(source=source, chain=published).run()
         assert [(it.sound, it.begun, it.first) for it in verdicts] == [(True, 0, 1)] * stage.partitions
         assert {it.shard: it.last for it in verdicts} == {shard: it.version for shard, it in manifests.items()}
     shown = run(stage, "verify", str(tmp_path / "events"), "--model-recording", str(tmp_path / "model"), "--json")
@@ -118,7 +117,7 @@ def test_a_live_run_with_kills_is_reproduced_from_recordings(kafka: Broker, uniq
     )
     with Chain.recorded(config, model) as chain:
         wrong = next(it.version for it in chain.after(2, 0) if it.input.next_offset > offset)
-        verdicts = verify(Again(source=Changed(events, 2, offset), chain=chain))
+        verdicts = Again(source=Changed(events, 2, offset), chain=chain).run()
     assert verdicts[2].difference is not None
     assert verdicts[2].difference.version == wrong
     assert verdicts[2].last == wrong - 1

@@ -98,7 +98,6 @@ def replay(
     the number of threads. --fresh learns by the configuration, and shards fold one another in at the same moments of
     the log's time, every commit.interval_seconds. --as-recorded learns what was published, version by version.
     """
-    from worker.report.page import write_report
     from worker.settings import load
 
     goes_on = from_version is not None or from_version_at is not None
@@ -110,6 +109,10 @@ def replay(
         (not recorded and to_version is not None, "--to-version is of --as-recorded"),
         (to_topic is None and paced, "--speed, --append and --restamp are of --to-topic: name the topic"),
         (to_topic is not None and learns, "--to-topic sends records and learns nothing: leave out what is of learning"),
+        (
+            model_recording is not None and not recorded and not goes_on,
+            "--model-recording is of --as-recorded and --from-version",
+        ),
         (bool(partitions) and model_topic is not None, "--model-topic takes a whole model: leave out --partition"),
     )
     config = load(config_path, os.environ)
@@ -127,6 +130,8 @@ def replay(
         from_version=from_version, from_time=from_version_at, to_version=to_version,
     )  # fmt: skip
     if out is not None:
+        from worker.report.page import write_report
+
         result.log.write(out / "run.json")
         write_report(out / "report.html", [result.log])
     _tell(result, out, model_topic, as_json=as_json)
@@ -173,7 +178,8 @@ def _learn(
             chain = stack.enter_context(open_chain(config, model_recording))
         target = Target.of(config, model_topic, source.shards) if model_topic is not None else None
         warm.compile_all()
-        with progress_bar(offsets, doing="replaying", what="records") as progress:
+        # Where it goes on from a version, how much is left is not known before that is read.
+        with progress_bar(offsets if chain is None else None, doing="replaying", what="records") as progress:
             result = Replay(
                 config, source, mode="as recorded" if mode == "as recorded" else "fresh", chain=chain,
                 threads=threads_of(threads, source.shards), name=name, where=where, progress=progress,

@@ -78,9 +78,7 @@ def open_source(
         return TopicRange(config, name, begin=begin, end=end, partitions=chosen), f"topic {name}"
     from worker.recording import Recording
 
-    found = Recording(recording, topic, begin=begin, end=end, partitions=chosen, lean=lean)
-    for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    found = _warned(Recording(recording, topic, begin=begin, end=end, partitions=chosen, lean=lean))
     return found, str(found.location)
 
 
@@ -92,7 +90,14 @@ def open_chain(config: "Config", model_recording: str | None) -> "AbstractContex
         return Chain.published(config)
     from worker.recording import Recording
 
-    return Chain.recorded(config, Recording(model_recording))
+    return Chain.recorded(config, _warned(Recording(model_recording)))
+
+
+def _warned(recording: "Recording") -> "Recording":
+    """Tell of what may be missing."""
+    for warning in recording.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return recording
 
 
 def table(head: tuple[str, ...], lines: list[tuple[str, ...]], left: tuple[str, ...] = ()) -> str:

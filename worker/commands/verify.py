@@ -122,8 +122,8 @@ def _told(verdict: "Verdict") -> str:
         difference = verdict.difference
         lines = [f"    {name}: published {was}, learned again {now}" for name, (was, now) in difference.fields.items()]
         first = (
-            f"{head}version {difference.version} DIFFERS, learned from offsets {difference.first_offset} to "
-            f"{difference.next_offset - 1}; before it, {of if verdict.last else 'none'} are equal"
+            f"{head}version {difference.version} DIFFERS ({difference.events}); "
+            f"before it, {of if verdict.last else 'none'} are equal"
         )
         return "\n".join([first, *lines])
     if verdict.waits is not None:

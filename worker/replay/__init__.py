@@ -2,6 +2,6 @@
 
 from worker.replay.job import Replay, Result
 from worker.replay.source import Source
-from worker.replay.verifying import Verdict, verify
+from worker.replay.verifying import Again, Verdict
 
-__all__ = ["Replay", "Result", "Source", "Verdict", "verify"]
+__all__ = ["Again", "Replay", "Result", "Source", "Verdict"]

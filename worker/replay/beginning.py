@@ -92,7 +92,7 @@ def _oldest(chain: Chain, source: Source, shard: int, bases: list[Base], lacks: 
 def begin_at(chain: Chain, shard: int, version: int | None, created: int | None) -> ShardState | None:
     """Restore a shard at a version, or at the newest one that was made by a time; None where it had none by then.
 
-    What the others have added is left out: see `in_step`.
+    What the others have added is left out: see `put_in_step`.
 
     Raises:
         IncompatibleDataError: that version is not there any more.
@@ -107,8 +107,13 @@ def begin_at(chain: Chain, shard: int, version: int | None, created: int | None)
             if created is not None and manifest.created > created:
                 break
             version = manifest.version
-        if not version:
+        if not version and first.manifest.version == 1:
             return None
+        if not version:
+            raise IncompatibleDataError(
+                f"shard {shard}: the first version that is kept in {chain.topic}, {first.manifest.version}, was made "
+                "later than that: name a later time"
+            )
     if version > last.version:
         raise IncompatibleDataError(
             f"shard {shard} has the versions {first.manifest.version} to {last.version} in {chain.topic}, not {version}"

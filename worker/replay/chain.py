@@ -8,9 +8,11 @@ from typing import Self
 
 from worker.config import Config
 from worker.errors import IncompatibleDataError
+from worker.quality.watch import Watch
 from worker.recording.reading import Recording
 from worker.snapshot.assembler import Version
 from worker.snapshot.boundary import Folding
+from worker.snapshot.kinds import watching_of
 from worker.snapshot.lineage import apply, verify
 from worker.snapshot.manifest import Base, Manifest, Peer, describe, differences, learning_of
 from worker.snapshot.records import Kind, Record, read
@@ -187,8 +189,12 @@ class Chain:
         with self._lock:
             state: ShardState | None = None
             for found in versions(self._reader(shard), self.model, base.offset):
+                learning = learning_of(found.manifest)
                 if state is None:
-                    state = ShardState.fresh(shard, learning_of(found.manifest))
+                    state = ShardState.fresh(shard, learning)
+                watching = watching_of(learning)
+                if state.watch.watching.settings != watching.settings:  # what was watched by others was forgotten then
+                    state.watch = Watch.fresh(watching)
                 apply(state, found)
                 if state.version == version:
                     verify(state, found.manifest)

@@ -12,6 +12,7 @@ from worker.evaluation.configuration import changed
 from worker.evaluation.evaluation import Evaluation
 from worker.evaluation.runlog import RunLog
 from worker.pipeline import Pipeline
+from worker.quality.watch import Watch
 from worker.replay.beginning import begin_at, put_in_step
 from worker.replay.chain import Chain
 from worker.replay.engine import Engine
@@ -19,6 +20,7 @@ from worker.replay.exchange import Alone, InStep
 from worker.replay.fresh import Fresh
 from worker.replay.source import Source, require_events, require_shards
 from worker.replay.verifying import Again, Verdict, counted, require_equal
+from worker.snapshot.kinds import watching_of
 from worker.snapshot.state import ShardState
 
 Mode = Literal["fresh", "as recorded"]
@@ -128,9 +130,11 @@ class Replay:
             count["records"] += records
             self._progress(records)
 
+        here, there = set(self.source.ranges), set(self.chain.last)
         again = Again(
             source=self.source, chain=self.chain, last=self.to_version, threads=self.threads,
             batch_events=self.config.run.poll_events, progress=progress, observer=self._observer,
+            shards=None if self.config.model.merge or here >= there else here & there,
         )  # fmt: skip
         verdicts = again.run()
         require_equal(verdicts)
@@ -156,15 +160,20 @@ class Replay:
         return states, engine.records
 
     def _beginnings(self) -> dict[int, ShardState]:
-        shards = sorted(self.source.ranges)
-        fresh = {shard: ShardState.fresh(shard, self.config.learning) for shard in shards}
+        shards, learning = sorted(self.source.ranges), self.config.learning
         if self.chain is None or not self._goes_on:
-            return fresh
+            return {shard: ShardState.fresh(shard, learning) for shard in shards}
         require_shards(self.source, self.chain.shards, self.chain.model)
-        restored = {shard: begin_at(self.chain, shard, self.from_version, self.from_time) for shard in shards}
-        states = {shard: state if (state := restored[shard]) is not None else fresh[shard] for shard in shards}
-        if self.config.model.merge:
-            put_in_step(list(states.values()))
+        # Merged shards know what all have added, those too whose events are not replayed.
+        wanted = range(self.chain.shards) if learning.model.merge else shards
+        begun = {shard: begin_at(self.chain, shard, self.from_version, self.from_time) for shard in wanted}
+        all_ = {shard: state or ShardState.fresh(shard, learning) for shard, state in begun.items()}
+        if learning.model.merge:
+            put_in_step(list(all_.values()))
+        states, watching = {shard: all_[shard] for shard in shards}, watching_of(learning)
+        for state in states.values():
+            if state.watch.watching.settings != watching.settings:  # as when a worker goes on with others
+                state.watch = Watch.fresh(watching)
         for shard, state in states.items():
             first, after = self.source.ranges[shard]
             if state.version and not first <= state.next_offset <= after:

@@ -42,8 +42,14 @@ class Difference:
             f"{name} {_brief(was)} as published, {_brief(found)} as replayed"
             for name, (was, found) in self.fields.items()
         )
-        events = f"events {self.first_offset} to {self.next_offset - 1}"
-        return f"version {self.version} of shard {self.shard} ({events}): {said}"
+        return f"version {self.version} of shard {self.shard} ({self.events}): {said}"
+
+    @property
+    def events(self) -> str:
+        """Say from which events the version was learned."""
+        if self.next_offset == self.first_offset:
+            return "without events of its own"
+        return f"events {self.first_offset} to {self.next_offset - 1}"
 
 
 class Recorded:
@@ -208,10 +214,6 @@ def _parts(manifest: Manifest, at: int) -> Iterator[tuple[int, int, bool]]:
         at = last + 1
     if at < manifest.input.next_offset:
         yield at, manifest.input.next_offset, False
-
-
-def _unless_different(_was: Manifest, _found: Boundary, difference: Difference | None) -> bool:
-    return difference is None
 
 
 def _brief(value: object) -> str:

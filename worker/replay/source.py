@@ -75,8 +75,7 @@ def require_events(source: Source) -> None:
     """
     if all(first >= after for first, after in source.ranges.values()):
         raise IncompatibleDataError(
-            f"there is no record of {source.topic} in this range: nothing to replay. Look at the bounds (--begin, "
-            "--end, --partitions), or record more"
+            f"there is no record of {source.topic} in this range: nothing to replay. Look at the bounds, or record more"
         )
 
 

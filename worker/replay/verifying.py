@@ -184,6 +184,8 @@ class Again:
                 )
 
     def _course(self, shard: int, beginning: Beginning, goals: Mapping[int, int]) -> Recorded:
+        if beginning.manifest is not None:
+            self.chain.note(beginning.manifest)
         return Recorded(
             state=beginning.state,
             manifests=self.chain.after(shard, beginning.offset),
@@ -234,11 +236,6 @@ class Again:
             lacked = published.lacked(one, leg.mark) if leg is not None and leg.mark is not None else {}
             to_ask += sorted(lacked.keys() & courses.keys() - passed)
         return f"version {version} is gone from {self.chain.topic}, or folds in one that is"
-
-
-def verify(again: Again) -> list[Verdict]:
-    """Learn versions again and compare them; see `Again`."""
-    return again.run()
 
 
 def counted(states: Iterable[ShardState]) -> tuple[Counter[str], Counter[str]]:

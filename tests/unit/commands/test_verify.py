@@ -33,7 +33,7 @@ def test_the_first_version_that_differs_is_named_with_its_events_and_what_differ
     verdict = Verdict(shard=2, begun=30, first=31, last=40, events=1_200, difference=DIFFERENCE)
     assert not verdict.sound
     assert _told(verdict).splitlines() == [
-        "shard 2: version 41 DIFFERS, learned from offsets 100 to 149; before it, versions 31 to 40 are equal",
+        "shard 2: version 41 DIFFERS (events 100 to 149); before it, versions 31 to 40 are equal",
         "    digest: published aa, learned again bb",
         "    events: published 7, learned again 8",
     ]

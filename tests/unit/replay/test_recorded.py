@@ -11,10 +11,9 @@ from tests.support.replayed import Live, Memory, config_of, records_of, stream
 from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.events.pack import write
 from worker.learning import Learning
-from worker.replay import Replay, verify
+from worker.replay import Again, Replay
 from worker.replay.publishing import moved_of
 from worker.replay.recorded import MissingEventsError
-from worker.replay.verifying import Again
 from worker.snapshot.lineage import apply
 from worker.snapshot.manifest import Peer
 from worker.snapshot.sealing import Folding
@@ -90,7 +89,7 @@ def test_alarms_that_are_answered_are_answered_again():
 
 def require_sound(live: Live) -> None:
     with live.chain() as chain:
-        verdicts = verify(Again(source=live.source, chain=chain, threads=2))
+        verdicts = Again(source=live.source, chain=chain, threads=2).run()
     assert [it.difference for it in verdicts] == [None] * len(live.writers)
     assert [it.last for it in verdicts] == [writer.state.version for writer in live.writers]
 
@@ -123,7 +122,7 @@ def test_ranges_that_the_breaker_passed_over_are_passed_over():
     live = Live(learning, source).run(passing={1: (200, 420)})
     assert live.writers[1].state.skipped["poison"] > 200
     with live.chain() as chain:
-        verdicts = verify(Again(source=source, chain=chain))
+        verdicts = Again(source=source, chain=chain).run()
     assert all(it.sound for it in verdicts)
     assert [it.last for it in verdicts] == [writer.state.version for writer in live.writers]
 
@@ -144,7 +143,7 @@ def test_settings_that_changed_on_the_way_are_those_of_the_manifests():
     live.run()
     assert live.writers[0].state.skipped["poison"] > 40
     with live.chain(config_of(skipping)) as chain:
-        verdicts = verify(Again(source=source, chain=chain, threads=2))
+        verdicts = Again(source=source, chain=chain, threads=2).run()
     assert [it.difference for it in verdicts] == [None] * SHARDS
     assert [it.last for it in verdicts] == [writer.state.version for writer in live.writers]
 
@@ -178,7 +177,7 @@ def test_where_the_beginning_was_trimmed_the_oldest_base_serves(model):
         writer.first_offset = kept.offset
         writer.log = [(offset, record) for offset, record in writer.log if offset >= kept.offset]
     with live.chain() as chain:
-        verdicts = verify(Again(source=source, chain=chain))
+        verdicts = Again(source=source, chain=chain).run()
     assert [it.difference for it in verdicts] == [None] * SHARDS
     for writer, verdict in zip(live.writers, verdicts, strict=True):
         assert verdict.begun > 1
@@ -191,7 +190,7 @@ def test_some_versions_of_a_shard_are_verified_from_the_base_before_them():
     live = Live(learning, source).run()
     last = live.writers[1].state.version
     with live.chain() as chain:
-        (verdict,) = verify(Again(source=source, chain=chain, shards=[1], first=last - 2, last=last - 1))
+        (verdict,) = Again(source=source, chain=chain, shards=[1], first=last - 2, last=last - 1).run()
     assert (verdict.shard, verdict.first, verdict.last, verdict.difference) == (1, last - 2, last - 1, None)
     assert 0 < verdict.begun < last - 2
     assert verdict.events < live.writers[1].state.progress.events
@@ -210,7 +209,7 @@ def test_one_byte_of_one_event_is_found_in_the_first_version_that_learned_it(thr
     source.partitions[2] = dataclasses.replace(whole, values=pa.array(values, pa.binary()))
     # When the versions are learned again
     with live.chain() as chain:
-        verdicts = verify(Again(source=source, chain=chain, threads=threads))
+        verdicts = Again(source=source, chain=chain, threads=threads).run()
     # Then the one that learned it differs, and those before it do not
     wrong = next(it for it in live.writers[2].manifests if it.input.next_offset > at)
     difference = verdicts[2].difference
@@ -242,21 +241,21 @@ def test_events_that_are_missing_are_named():
         live.chain() as chain,
         pytest.raises(MissingEventsError, match=rf"partition 1 .* lacks {last - 10} to {last - 1}"),
     ):
-        verify(Again(source=short, chain=chain))
+        Again(source=short, chain=chain).run()
     # what others need of a shard that was not asked for
     folded = live.writers[0].manifests[-1].peers[1].version
     needed = live.writers[1].manifests[folded - 1].input.next_offset
     with live.chain() as chain, pytest.raises(MissingEventsError, match=rf"partition 1 .* lacks {needed - 1} to "):
-        verify(Again(source=Memory(source.partitions, bounds={1: (0, needed - 1)}), chain=chain, shards=[0]))
+        Again(source=Memory(source.partitions, bounds={1: (0, needed - 1)}), chain=chain, shards=[0]).run()
     # the beginning: a base goes on from there
     late = Memory(source.partitions, bounds={1: (last // 2, last)})
     with live.chain() as chain:
-        verdicts = verify(Again(source=late, chain=chain))
+        verdicts = Again(source=late, chain=chain).run()
     assert [it.sound for it in verdicts] == [True] * SHARDS
     assert verdicts[1].begun > 1
     # both: nothing does
     with live.chain() as chain, pytest.raises(MissingEventsError, match=r"partition 1 .* lacks \d+ records before"):
-        verify(Again(source=Memory(source.partitions, bounds={1: (last + 5, last + 9)}), chain=chain, shards=[1]))
+        Again(source=Memory(source.partitions, bounds={1: (last + 5, last + 9)}), chain=chain, shards=[1]).run()
 
 
 def test_what_does_not_fit_is_told():
@@ -268,14 +267,14 @@ def test_what_does_not_fit_is_told():
         live.chain(other)
     fewer = Memory({0: source.partitions[0]})
     with live.chain() as chain, pytest.raises(IncompatibleDataError, match=r"recorded with 1 partitions, .* 3 shards"):
-        verify(Again(source=fewer, chain=chain))
+        Again(source=fewer, chain=chain).run()
     nothing = Memory(source.partitions, bounds=dict.fromkeys(range(SHARDS), (5, 5)))
     with live.chain() as chain, pytest.raises(IncompatibleDataError, match="no record"):
-        verify(Again(source=nothing, chain=chain))
+        Again(source=nothing, chain=chain).run()
     with live.chain() as chain, pytest.raises(ConfigurationError, match="shards 0 to 2, not 7"):
-        verify(Again(source=source, chain=chain, shards=[7]))
+        Again(source=source, chain=chain, shards=[7]).run()
     with live.chain() as chain, pytest.raises(ConfigurationError, match=r"versions up to"):
-        verify(Again(source=source, chain=chain, shards=[1], last=9_999))
+        Again(source=source, chain=chain, shards=[1], last=9_999).run()
     with pytest.raises(ConfigurationError, match="published model has to be named"):
         Replay(config_of(learning), source, mode="as recorded")
 
@@ -291,9 +290,9 @@ def test_nothing_is_called_equal_that_was_not_compared():
     # The only version is a base too: where its events are missing, it is no beginning
     short = Memory(source.partitions, bounds=dict.fromkeys(range(SHARDS), (0, 10)))
     with live.chain() as chain, pytest.raises(MissingEventsError, match=r"version 1 of shard 0 .* lacks 10 to"):
-        verify(Again(source=short, chain=chain))
+        Again(source=short, chain=chain).run()
     with live.chain() as chain:
-        assert [(it.first, it.last, it.sound) for it in verify(Again(source=source, chain=chain))] == [(1, 1, True)] * 3
+        assert [(it.first, it.last, it.sound) for it in Again(source=source, chain=chain).run()] == [(1, 1, True)] * 3
 
     # Versions of which only a base is left
     live = Live(learning, stream(4_000, SHARDS, seed=4)).run()
@@ -305,7 +304,7 @@ def test_nothing_is_called_equal_that_was_not_compared():
             live.chain() as chain,
             pytest.raises(ConfigurationError, match=r"cannot be learned again: .* From version"),
         ):
-            verify(Again(source=live.source, chain=chain, **bounds))
+            Again(source=live.source, chain=chain, **bounds).run()
 
 
 def test_a_model_that_was_carried_begins_with_what_was_carried():
@@ -332,14 +331,14 @@ def test_a_model_that_was_carried_begins_with_what_was_carried():
             it.contribution,
         )
     with live.chain() as chain:
-        verdicts = verify(Again(source=source, chain=chain))
+        verdicts = Again(source=source, chain=chain).run()
     assert [(it.begun, it.last, it.sound) for it in verdicts] == [(1, 0, False)] * SHARDS
     with live.chain() as chain, pytest.raises(IncompatibleDataError, match="not all versions were learned again"):
         Replay(config, source, mode="as recorded", chain=chain).run()
     # When workers go on from there
     live.run()
     with live.chain() as chain:
-        verdicts = verify(Again(source=source, chain=chain, threads=2))
+        verdicts = Again(source=source, chain=chain, threads=2).run()
     # Then every version after it is learned again
     assert [(it.begun, it.first, it.last, it.sound) for it in verdicts] == [
         (1, 2, writer.state.version, True) for writer in live.writers
