@@ -144,6 +144,11 @@ def test_settings_that_changed_on_the_way_are_those_of_the_manifests():
     assert live.writers[0].state.skipped["poison"] > 40
     with live.chain(config_of(skipping)) as chain:
         verdicts = Again(source=source, chain=chain, threads=2).run()
+        for writer in live.writers:  # and from a base of before the restart
+            state, manifest, _ = chain.restore(
+                writer.shard, chain.bases(writer.shard)[0], writer.state.version, own=True
+            )
+            assert state.watch.digest() == manifest.state.watch
     assert [it.difference for it in verdicts] == [None] * SHARDS
     assert [it.last for it in verdicts] == [writer.state.version for writer in live.writers]
 
