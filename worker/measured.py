@@ -5,7 +5,7 @@ measured in between. It stands at the version's watermark, the latest event time
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from worker.snapshot.records import Kind
 from worker.stream.client import reader_settings
 from worker.stream.feed import Feed
 from worker.stream.tail import Tail, despite_trimming
+from worker.watching import Quality
 
 
 def measured(config: Config, name: str, progress: Callable[[int], None] = lambda _offsets: None) -> RunLog:
@@ -72,7 +73,8 @@ def measured(config: Config, name: str, progress: Callable[[int], None] = lambda
 class _Shard:
     """The versions of one shard, one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, quality: Quality) -> None:
+        self._quality = quality
         self.last: Manifest | None = None
         self.evaluation: Evaluation | None = None
         self.began = 0  # when the first one was made, milliseconds since 1970
@@ -89,9 +91,13 @@ class _Shard:
         first = self.evaluation is None
         if self.evaluation is None:
             self.began = manifest.created
-            self.evaluation = Evaluation.of(learning_of(manifest), lambda: self._created / 1_000)
+            # The slices of the present settings: `quality` may have changed on the way.
+            learning = learning_of(manifest)
+            if self._quality.slices.keys() <= learning.features.keys():
+                learning = learning.model_copy(update={"quality": self._quality})
+            self.evaluation = Evaluation.of(learning, lambda: self._created / 1_000)
             self._progress = Progress(logistic=watching.logistic)
-        more = self._more(version, watching)
+        more = self._more(version, watching, self.evaluation.slicing.names)
         if manifest.version == 1 or not first:  # else nobody knows how much of it is new
             self.evaluation.add_sums(manifest.watermark or manifest.created, *more)
             if self._watch is not None:
@@ -103,23 +109,30 @@ class _Shard:
     @property
     def usual_step(self) -> int:
         """Give how far in event time it is from one version to the next, in milliseconds."""
-        return (self._watermarks[-1] - self._watermarks[0]) // self._versions if self._versions else 0
+        return (self._watermarks[-1] - self._watermarks[0]) // max(1, self._versions - 1) if self._versions else 0
 
-    def _more(self, version: Version, watching: Watching) -> tuple[Progress, NDArray[np.float64] | None]:
-        """Tell what it adds to the version before."""
+    def _more(
+        self, version: Version, watching: Watching, slices_of: Sequence[tuple[str, str]]
+    ) -> tuple[Progress, NDArray[np.float64] | None]:
+        """Tell what it adds to the version before; of slices, where it tells those apart that are asked for."""
         (record,) = version.of_kind(Kind.PROGRESS)
         progress = decode_progress(record.value, logistic=watching.logistic)
         more, self._progress = progress - self._progress, progress
         slices = None
         for watch in (one for record in version.of_kind(Kind.WATCH) for one in decode_watch(record.value, watching)):
-            known = self._watch is not None and self._watch.words[layout.EVENTS] <= watch.words[layout.EVENTS]
-            slices = watch.slices - self._watch.slices if self._watch is not None and known else watch.slices
-            self._watch = watch
+            before, self._watch = self._watch, watch
+            if watching.slices.names != slices_of:
+                continue
+            goes_on = before is not None and before.watching.settings == watching.settings
+            if before is not None and goes_on and before.words[layout.EVENTS] <= watch.words[layout.EVENTS]:
+                slices = watch.slices - before.slices
+            else:
+                slices = watch.slices
         return more, slices
 
 
 def _read(config: Config, shard: int, progress: Callable[[int], None]) -> _Shard:
-    found = _Shard()
+    found = _Shard(config.quality)
     with Tail(reader_settings(config.kafka), config.model.topic, shard) as tail:
         assembler: Assembler | None = None
         begin, end = tail.bounds()

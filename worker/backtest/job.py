@@ -158,7 +158,7 @@ class Backtest:
         for one in self.asked.candidates:
             if one.batch_ms:
                 begin_ms = max(begin_ms, self._first_training(looked, one.batch_ms))
-        if begin_ms >= looked.last_ms and looked.span_ms > 0:
+        if begin_ms > looked.last_ms or (begin_ms == looked.last_ms and looked.span_ms > 0):
             raise ConfigurationError(
                 f"the warm-up ends {as_text(begin_ms)}, and the recording spans {_when(looked)}: nothing is left to "
                 "measure. Take a shorter --warm-up or --batch, or record more"

@@ -10,6 +10,7 @@ from worker.backtest.running import Measured
 from worker.errors import IncompatibleDataError
 from worker.evaluation import measures
 from worker.evaluation.runlog import Compared
+from worker.quality.progress import WEIGHT
 
 
 class Ranked(Compared):
@@ -48,9 +49,14 @@ def ranking(entries: Sequence[Entry], *, confidence: float = 0.95, seed: int = 0
         seed: of the bootstrap.
 
     Raises:
-        IncompatibleDataError: they did not predict the same events.
+        IncompatibleDataError: they did not predict the same events, or none that counts.
     """
     base = entries[0]
+    if not base.measured.blocks.whole.sums[WEIGHT] > 0:
+        raise IncompatibleDataError(
+            f"no event was measured of {base.candidate.name} (rejected: {_reasons(base.measured.log.rejected)}): none "
+            "could be read, or all have weight 0, or all came within the warm-up"
+        )
     ranked = []
     for entry in entries:
         _require_same(base, entry)

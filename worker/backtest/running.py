@@ -151,8 +151,6 @@ def run(
     task: Task,
     source: Source | None = None,
     progress: Callable[[int], None] = lambda _records: None,
-    wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
     """Make a run.
 
@@ -160,13 +158,12 @@ def run(
         task: which.
         source: its records, where they are open already.
         progress: called with the number of records that were done since the last call.
-        wall: milliseconds since 1970.
-        clock: seconds that only ever rise.
 
     Raises:
         HeadraceError: the records are not there, or do not fit.
     """
-    when, began = wall(), clock()
+    clock = time.perf_counter
+    when, began = time.time_ns() // 1_000_000, clock()
     learning = Learning.model_validate(task.learning)
     source = task.where.open(learning) if source is None else source
     states, shards = _learn(task, learning, source, progress, clock)
@@ -185,6 +182,7 @@ def run(
         rejected=_sum([state.rejected for state in states.values()]),
         skipped=_sum([state.skipped for state in states.values()]),
         digests={number: state.digest() for number, state in sorted(states.items())},
+        learned=sum(state.progress.events for state in states.values()),
     )
     return Measured(log=log, blocks=blocks)
 

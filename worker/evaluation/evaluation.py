@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from worker.evaluation import measures
 from worker.evaluation.measures import Bin, Mark, Measures, Slice, Window
 from worker.evaluation.pace import Pace, Throughput
+from worker.evaluation.spans import WIDEST_MS
 from worker.evaluation.windows import Windows
 from worker.learning import Learning
 from worker.model.batch import Batch, Entries
@@ -155,9 +156,11 @@ class Evaluation:
         Neighbours are joined until there are `least_events` in the mean.
         """
         told = self.sums.copy()
-        while len(told) > 1 and (self.events < least_events * len(told) or told.width < self.least_width):
+        few = self.events // least_events
+        while len(told) > 1 and (len(told) > few or told.width < self.least_width) and told.width < WIDEST_MS:
             told.join()
-        while (wider := told.copy()).join() == len(told) > 1:  # days that are told by dates are days
+        # days that are told by dates are days
+        while told.width < WIDEST_MS and (wider := told.copy()).join() == len(told) > 1:
             told = wider
         return [
             measures.window(

@@ -98,6 +98,7 @@ class RunLog(Part):
         shards: int | None = None,
         digests: dict[int, str] | None = None,
         comparison: list[Compared] | None = None,
+        learned: int | None = None,
     ) -> Self:
         """Make the log of a run from what was measured.
 
@@ -115,6 +116,7 @@ class RunLog(Part):
             shards: their number; those that have a digest, unless it is given.
             digests: of the shards, at the end.
             comparison: with other runs.
+            learned: how many events took that time; those that were measured, unless it is given.
         """
         events = evaluation.events
         return cls(
@@ -125,7 +127,7 @@ class RunLog(Part):
             when=when,
             seconds=seconds,
             events=events,
-            events_per_second=events / seconds if seconds > 0 else 0.0,
+            events_per_second=(events if learned is None else learned) / seconds if seconds > 0 else 0.0,
             loss="logistic" if evaluation.logistic else "squared",
             totals=evaluation.totals,
             windows=evaluation.windows(),

@@ -8,6 +8,7 @@ WIDTHS_MS: Final = (
     12 * _HOUR, _DAY, 7 * _DAY, 28 * _DAY, 364 * _DAY, 3_640 * _DAY,
 )  # fmt: skip
 _WIDER = 10  # beyond the last one
+WIDEST_MS: Final = 1_000_000 * WIDTHS_MS[-1]  # two windows, before 1970 and after: wider, nothing is joined any more
 
 
 def wider(width: int) -> int:

@@ -167,15 +167,15 @@ class Recorder:
             heard = monotonic()
             while open_ and not stopped.is_set():
                 messages = take(consumer, _READ, _POLL_SECONDS)
-                if messages:
-                    heard = monotonic()
-                elif not self._follow and monotonic() - heard > _SILENCE_SECONDS:
+                if not messages and not self._follow and monotonic() - heard > _SILENCE_SECONDS:
                     raise BrokerUnreachableError(
                         f"topic {self._topic} gave nothing for {_SILENCE_SECONDS:g} s, and {len(open_)} of its "
                         "partitions are not at their end: `headrace doctor` tells more. To go on, run it again"
                     )
                 before = sum(lane.at for lane in open_.values())
                 self._take(messages, open_, writer)
+                if messages:  # looked at after they were taken: writing may have waited for its disk
+                    heard = monotonic()
                 progress(sum(lane.at for lane in open_.values()) - before)
                 for number in [number for number, lane in open_.items() if lane.done]:
                     lane = open_.pop(number)

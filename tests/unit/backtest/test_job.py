@@ -216,3 +216,11 @@ def test_records_that_all_have_one_time_are_compared_without_intervals(tmp_path)
     assert {one.low for one in outcome.ranking} == {None}
     with pytest.raises(ConfigurationError, match="--delay 1 m is as long as the recording, which spans 0 ms"):
         Backtest(tmp_path / "in", CONFIGURATIONS, tmp_path / "out", delay_ms=MINUTE).prepare()
+
+
+def test_a_recording_of_which_nothing_can_be_read_is_no_ranking(tmp_path):
+    n = 20
+    times = [START + at * MINUTE for at in range(n)]
+    write(tmp_path / "in", make_records(offsets=range(n), times=times, values=[b"{nope"] * n))
+    with pytest.raises(IncompatibleDataError, match="no event was measured of default .rejected: not_json 20"):
+        Backtest(tmp_path / "in", CONFIGURATIONS, tmp_path / "out", jobs=1).run()

@@ -196,3 +196,9 @@ def test_a_statistic_beyond_all_bounds_can_be_told(drifting):
     evaluation.note_alarms(0, state.watch, 500)
     (mark,) = evaluation.marks
     assert mark.size == 1e300
+
+
+def test_event_times_on_both_sides_of_1970_are_two_windows() -> None:
+    evaluation, n = Evaluation(logistic=True), 3
+    evaluation.add(np.array([-1, 0, 5]), np.full(n, 0.5, np.float32), np.ones(n, np.float32))
+    assert [window.events for window in evaluation.windows()] == [1, 2]
