@@ -222,5 +222,5 @@ def test_a_recording_of_which_nothing_can_be_read_is_no_ranking(tmp_path):
     n = 20
     times = [START + at * MINUTE for at in range(n)]
     write(tmp_path / "in", make_records(offsets=range(n), times=times, values=[b"{nope"] * n))
-    with pytest.raises(IncompatibleDataError, match="no event was measured of default .rejected: not_json 20"):
+    with pytest.raises(IncompatibleDataError, match=r"no event was measured of default .rejected: not_json 20"):
         Backtest(tmp_path / "in", CONFIGURATIONS, tmp_path / "out", jobs=1).run()
