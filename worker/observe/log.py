@@ -19,7 +19,8 @@ def setup(level: str, format: Literal["text", "json"], stream: TextIO | None = N
     """Send every log record of this process to a stream, in place of wherever they went before.
 
     Args:
-        level: the least that is printed: `debug`, `info`, `warning` or `error`.
+        level: the least that is printed: `debug`, `info`, `warning` or `error`. Of libraries nothing below `info` is:
+            what they tell then is about themselves, and may be a secret.
         format: `text`, or `json` for one object a line.
         stream: standard error unless given.
     """
@@ -29,7 +30,8 @@ def setup(level: str, format: Literal["text", "json"], stream: TextIO | None = N
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level.upper())
+    root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level.upper()]))
+    logging.getLogger("worker").setLevel(level.upper())
     logging.captureWarnings(capture=True)
 
 

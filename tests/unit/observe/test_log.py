@@ -57,10 +57,11 @@ def test_an_exception_is_told_in_full(record):
 def root():
     """The root logger, given back as it was."""
     logger = logging.getLogger()
-    handlers, level = list(logger.handlers), logger.level
+    handlers, level, ours = list(logger.handlers), logger.level, logging.getLogger("worker").level
     yield logger
     logger.handlers[:] = handlers
     logger.setLevel(level)
+    logging.getLogger("worker").setLevel(ours)
     logging.captureWarnings(capture=False)
 
 
@@ -73,6 +74,16 @@ def test_setup_replaces_what_was_there_and_keeps_the_level():
     logging.getLogger("worker.x").warning("heard", extra={"action": "test"})
     assert first.getvalue() == ""
     assert [json.loads(line)["message"] for line in second.getvalue().splitlines()] == ["heard"]
+
+
+@pytest.mark.usefixtures("root")
+def test_libraries_do_not_debug_themselves_here():
+    stream = io.StringIO()
+    log.setup("debug", "text", stream)
+    logging.getLogger("botocore.auth").debug("Authorization: secret")
+    logging.getLogger("worker.stream.loop").debug("learned")
+    logging.getLogger("botocore.auth").info("found credentials")
+    assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["learned", "credentials"]
 
 
 def test_what_is_told_again_and_again_is_told_once_in_a_while():
