@@ -10,10 +10,19 @@ import math
 import numpy as np
 from numba import njit
 
+from worker.model.compiling import plain
+
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts (fdlibm): n * high is exact for |n| < 2^20
 LN2_LOW = 1.90821492927058770002e-10
 _SQRT_HALF = 0.7071067811865476
+# Numbers are taken apart and put together by their bits: calls of the C library keep loops from becoming vectors.
+_MANTISSA_BITS = 52
+_MANTISSA = (1 << _MANTISSA_BITS) - 1
+_BIAS = 1023  # of an exponent
+_HALF = (_BIAS - 1) << _MANTISSA_BITS  # the bits of 0.5
+_SMALLEST_NORMAL = 2.2250738585072014e-308
+_OUT_OF_SUBNORMAL = 2.0**_MANTISSA_BITS
 EXP_COEFFICIENTS = tuple(1.0 / math.factorial(i) for i in range(13, -1, -1))  # r^14 / 14! < 2^-57
 _ATANH_COEFFICIENTS = tuple(1.0 / i for i in range(21, 0, -2))
 
@@ -29,7 +38,7 @@ _OF_DRAWS = np.uint64(0xD1B54A32D192ED03)  # keeps draws apart from `normal`: th
 _FOUR_UNIFORMS_DEVIATION = 37837.22754955926
 
 
-@njit(cache=True, nogil=True)
+@plain
 def exp(x: float) -> float:
     """Raise e to the x, within 2 units in the last place; x is clamped to [-700, 700]."""
     x = min(max(x, -700.0), 700.0)
@@ -38,13 +47,18 @@ def exp(x: float) -> float:
     total = 0.0
     for coefficient in EXP_COEFFICIENTS:
         total = total * r + coefficient
-    return math.ldexp(total, int(n))
+    return float(total * np.int64((np.int64(n) + _BIAS) << _MANTISSA_BITS).view(np.float64))  # 2^n, exact
 
 
-@njit(cache=True, nogil=True)
+@plain
 def log(x: float) -> float:
     """Natural logarithm of a positive, finite x, within 4 units in the last place."""
-    m, e = math.frexp(x)
+    e = np.int64(1 - _BIAS)
+    if x < _SMALLEST_NORMAL:
+        x, e = x * _OUT_OF_SUBNORMAL, e - _MANTISSA_BITS
+    bits = np.float64(x).view(np.int64)
+    e += bits >> _MANTISSA_BITS
+    m = np.int64((bits & _MANTISSA) | _HALF).view(np.float64)  # x = m 2^e, m in [0.5, 1)
     if m < _SQRT_HALF:
         m, e = m * 2.0, e - 1
     s = (m - 1.0) / (m + 1.0)  # log m = 2 atanh s, |s| <= 0.172
@@ -55,7 +69,7 @@ def log(x: float) -> float:
     return e * LN2_HIGH + (2.0 * s * total + e * LN2_LOW)
 
 
-@njit(cache=True, nogil=True)
+@plain
 def sigmoid(x: float) -> float:
     """1 / (1 + e^-x)."""
     return float(1.0 / (1.0 + exp(-x)))

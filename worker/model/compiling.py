@@ -16,6 +16,14 @@ def leaf(function: _Kernel) -> _Kernel:
     return cast("_Kernel", njit(cache=True, nogil=True, _nrt=False)(function))
 
 
+def plain(function: _Kernel) -> _Kernel:
+    """Compile a kernel like `leaf` that takes numbers alone, so that loops which call it can become vectors.
+
+    A division by zero gives what IEEE 754 says: to raise an error it would have to branch.
+    """
+    return cast("_Kernel", njit(cache=True, nogil=True, _nrt=False, error_model="numpy")(function))
+
+
 def hot(function: _Kernel) -> _Kernel:
     """Compile a kernel like `leaf`, into its callers: a call takes longer than what it does."""
     return cast("_Kernel", njit(cache=True, nogil=True, _nrt=False, inline="always")(function))

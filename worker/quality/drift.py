@@ -32,14 +32,11 @@ An alarm makes its test begin anew after a window, and what it takes for normal 
 a few if it goes on. All operations are exactly rounded and in event order.
 """
 
-import math
 from typing import Final
 
 import numpy as np
 from numba import njit
 
-from worker.model.arithmetic import EXP_COEFFICIENTS, LN2_HIGH, LN2_LOW, LOG2_E
-from worker.model.compiling import leaf
 from worker.quality.layout import (
     ALARMS,
     AT_EVENT,
@@ -72,25 +69,13 @@ from worker.quality.layout import (
     SPREAD,
     TILTS,
 )
+from worker.quality.odds import BLOCK, weigh
 
 SLOW = 15  # windows: 300,000 events by default. Longer, and a model that still learns leaves its own past behind
 WARM = 2  # windows before the tests begin: a model that knows nothing learns fastest
-# Of shifts of the logit b = -1, -0.3, -0.1, 0.1, 0.3, 1. Those of `residual` are 1/16, 1/8, 1/4, 1/2, 1, 2: roots.
-LOWER: Final = (
-    2.718281828459045,
-    1.3498588075760032,
-    1.1051709180756477,
-    0.9048374180359595,
-    0.7408182206817179,
-    0.36787944117144233,
-)  # e^-b of them, written down: the C library's may differ in the last bit
 ETAS: Final = (0.02, 0.05, 0.12, 0.3)
 _CUT = 16.0
-_LARGEST = 24  # more than 16 / ln 2
-_POWERS: Final = np.array([2.0**n for n in range(-_LARGEST, _LARGEST + 1)])
-_LIMIT = 16.0  # of a logit
-_EVERY = 63  # + 1 events the correction is put in force: were it at each, none could begin before the last had ended
-_PI_EIGHTH = 0.39269908169872414
+_EVERY = BLOCK - 1  # + 1 events the correction is put in force: at each, none could begin before the last had ended
 _LEAST = 1e-300
 _RESIDUAL, _CALIBRATION, _BASELINE = (DETECTORS + number * EACH for number in (RESIDUAL, CALIBRATION, BASELINE))
 _LEAST_CURVATURE = 1e-6
@@ -108,7 +93,7 @@ def test(
     offset,
     threshold,
     window,
-    s,
+    odds,
     ratios,
     bets,
     etas,
@@ -127,8 +112,8 @@ def test(
         offset: what is added to logits before labels are expected: of negatives that are left out.
         threshold: A of each test.
         window: events.
-        s: [TILTS + SHIFTS] how much lower odds are, of shifts; of tilts it is filled in.
-        ratios: [TILTS + SHIFTS] the statistics of those; they change, as do
+        odds: room for the likelihood ratios of some events.
+        ratios: [TILTS + SHIFTS] the statistics of odds ratios; they change, as do
         bets: [BETS], those of bets.
         etas: [BETS].
         words: laid out as `layout` says; they change.
@@ -147,29 +132,22 @@ def test(
     residual_peak, calibration_peak, baseline_peak = (
         words[_RESIDUAL + PEAK], words[_CALIBRATION + PEAK], words[_BASELINE + PEAK],
     )  # fmt: skip
+    begin = end = 0  # of the events whose likelihood ratios are known
     for n in range(len(logits)):
+        if logistic and n == end:
+            begin, end = n, min(n + BLOCK, len(logits))
+            weigh(
+                logits[begin:end], variances[begin:end], labels[begin:end], offset, constant, factor, of_base, odds,
+            )  # fmt: skip
         if weights[n] == np.float32(0):
             continue
         events += 1.0
         if logistic:
-            y = np.float64(labels[n])
-            z = logits[n] + offset
-            variance = np.float64(variances[n])
-            if variance > 0.0:
-                z /= math.sqrt(1.0 + _PI_EIGHTH * variance)
-            odds = power(min(max(constant + factor * z, -_LIMIT), _LIMIT))
-            q = 1.0 / (1.0 + odds)
-            p = odds * q
-            odds *= of_base
-            s[4] = odds
-            s[3] = math.sqrt(odds)
-            s[2] = math.sqrt(s[3])
-            s[1] = math.sqrt(s[2])
-            s[0] = math.sqrt(s[1])
-            s[5] = odds * odds
-            miss = 1.0 - y
+            at = n - begin
+            y, z, p = np.float64(labels[n]), odds.logits[at], odds.positive[at]
+            h = p * odds.negative[at]
             for i in range(TILTS + SHIFTS):
-                ratios[i] = (1.0 + ratios[i]) * ((y + miss * s[i]) / (s[i] * q + p))
+                ratios[i] = (1.0 + ratios[i]) * odds.ratios[i, at]
             of_tilts = of_shifts = 0.0
             for i in range(TILTS):
                 of_tilts += ratios[i]
@@ -202,7 +180,6 @@ def test(
             rate = slowest if null_events + first >= slow else 1.0 / (null_events + first)
             centre += rate * (z - centre)
             away = z - centre
-            h = p * q
             curvature += rate * (h - curvature)
             spread += rate * (h * away * away - spread)
             step = rate * (p - y)
@@ -233,7 +210,7 @@ def test(
         rate = slowest if loss_events >= slow else 1.0 / loss_events
         mean = max(mean + rate * (loss - mean), _LEAST)
         if int(events) & _EVERY == 0:
-            constant, factor = shift - slope * centre, 1.0 + slope
+            constant, factor, end = shift - slope * centre, 1.0 + slope, n + 1
             per_curvature = 1.0 / max(curvature, _LEAST_CURVATURE)
             per_spread, per_mean = 1.0 / max(spread, _LEAST_CURVATURE), 1.0 / mean
     words[EVENTS], words[NULL_EVENTS], words[LOSS_EVENTS], words[LOSS_MEAN] = events, null_events, loss_events, mean
@@ -243,17 +220,6 @@ def test(
     words[_RESIDUAL + FROM_EVENT], words[_RESIDUAL + PEAK] = residual_from, residual_peak
     words[_CALIBRATION + FROM_EVENT], words[_CALIBRATION + PEAK] = calibration_from, calibration_peak
     words[_BASELINE + FROM_EVENT], words[_BASELINE + PEAK] = baseline_from, baseline_peak
-
-
-@leaf
-def power(x: float) -> float:
-    """Raise e to the x, |x| <= 16: the bits of `arithmetic.exp`, in half its time, for it scales by a table."""
-    n = math.floor(x * LOG2_E + 0.5)
-    r = (x - n * LN2_HIGH) - n * LN2_LOW
-    total = 0.0
-    for coefficient in EXP_COEFFICIENTS:
-        total = total * r + coefficient
-    return float(total * _POWERS[int(n) + _LARGEST])
 
 
 @njit(cache=True, nogil=True, _nrt=False)

@@ -129,26 +129,33 @@ def place_of(logit: float) -> int:
     return int(min(max((logit + LOGIT_LIMIT) / (2.0 * LOGIT_LIMIT) * BINS, 0.0), BINS - 1.0))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add(predictions, labels, weights, logistic, sums, histogram, logits, losses):
+    # One loop that may become vectors, one of sums that must keep their order.
     for n in range(len(predictions)):
-        p, y, weight = np.float64(predictions[n]), np.float64(labels[n]), np.float64(weights[n])
-        error = p - y
+        p, y = np.float64(predictions[n]), np.float64(labels[n])
         if logistic:
             q = min(max(p, _SMALLEST_PROBABILITY), 1.0 - _SMALLEST_PROBABILITY)
             hit, miss = log(q), log(1.0 - q)
-            loss = -y * hit - (1.0 - y) * miss
             logits[n] = hit - miss
-            place = place_of(hit - miss)
+            losses[n] = -y * hit - (1.0 - y) * miss
+        else:
+            logits[n] = p
+            losses[n] = 0.5 * (p - y) * (p - y)
+    of_weights, of_losses, of_labels = sums[WEIGHT], sums[LOSS], sums[LABEL]
+    of_predictions, of_squares = sums[PREDICTION], sums[SQUARED_ERROR]
+    for n in range(len(predictions)):
+        p, y, weight = np.float64(predictions[n]), np.float64(labels[n]), np.float64(weights[n])
+        error = p - y
+        of_weights += weight
+        of_losses += weight * losses[n]
+        of_labels += weight * y
+        of_predictions += weight * p
+        of_squares += weight * error * error
+        if logistic:
+            place = place_of(logits[n])
             histogram[0, place] += weight * (1.0 - y)
             histogram[1, place] += weight * y
-        else:
-            loss = 0.5 * error * error
-            logits[n] = p
-        losses[n] = loss
-        sums[EVENTS] += 1.0
-        sums[WEIGHT] += weight
-        sums[LOSS] += weight * loss
-        sums[LABEL] += weight * y
-        sums[PREDICTION] += weight * p
-        sums[SQUARED_ERROR] += weight * error * error
+    sums[EVENTS] += float(len(predictions))
+    sums[WEIGHT], sums[LOSS], sums[LABEL] = of_weights, of_losses, of_labels
+    sums[PREDICTION], sums[SQUARED_ERROR] = of_predictions, of_squares

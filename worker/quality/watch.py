@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from worker.model.batch import Batch
 from worker.quality import layout
-from worker.quality.drift import ETAS, LOWER, WARM, test
+from worker.quality.drift import ETAS, WARM, test
+from worker.quality.odds import Odds
 from worker.quality.progress import Judged
 from worker.quality.slices import Slices
 from worker.quality.windows import STABILITY, close, gather
 
 _SEQUENTIAL: Final = (layout.RESIDUAL, layout.CALIBRATION, layout.BASELINE)
-_LOWER, _ETAS = np.array(LOWER), np.array(ETAS)
+_ETAS = np.array(ETAS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ class Watch:
         _observe(
             judged.logits, judged.losses, observed, variances, batch.labels, weights, batch.times, watching.logistic,
             bool(watching.detectors), float(-np.log(watching.kept)) if watching.kept < 1.0 else 0.0, watching.limit,
-            watching.window_events, _LOWER, _ETAS, self.words,
+            watching.window_events, Odds.empty(), _ETAS, self.words,
         )  # fmt: skip
         if len(watching.slices):
             watching.slices.add(batch.entries, observed, batch.labels, weights, judged.losses, self.slices)
@@ -155,12 +156,10 @@ def _scaled(detector: int, value: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _observe(
-    logits, losses, observed, variances, labels, weights, times, logistic, detect, offset, threshold, window, lower,
+    logits, losses, observed, variances, labels, weights, times, logistic, detect, offset, threshold, window, odds,
     etas, words,
 ):  # fmt: skip
     """Take in events, window by window."""
-    s = np.ones(layout.TILTS + layout.SHIFTS)
-    s[layout.TILTS :] = lower
     ratios = words[layout.ODDS_RATIOS : layout.ODDS_RATIOS + layout.TILTS + layout.SHIFTS].copy()
     bets = words[layout.BET : layout.BET + layout.BETS].copy()
     start = 0
@@ -174,7 +173,7 @@ def _observe(
         if detect:
             test(
                 logits[some], losses[some], variances[some], labels[some], weights[some], times[some], logistic,
-                offset, threshold, window, s, ratios, bets, etas, words,
+                offset, threshold, window, odds, ratios, bets, etas, words,
             )  # fmt: skip
         gather(
             logits[some],

@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
-from worker.model.arithmetic import exp
 from worker.model.batch import SHARED, Batch, Entries
 from worker.quality import layout
-from worker.quality.drift import power
 from worker.quality.progress import Progress
 from worker.quality.slices import LABEL, LOSS, SCORE, WEIGHT, Slices
 from worker.quality.watch import Watch, Watching
@@ -215,11 +213,6 @@ def test_the_worst_of_predictions_leave_every_number_finite():
     watch = watch_of(every=10**15)
     observe(watch, rng.choice([0.0, 1.0], 20_000), rng.choice([0.0, 0.3, 1.0], 20_000))
     assert np.isfinite(watch.words).all()
-
-
-@given(st.floats(-16, 16))
-def test_the_faster_exponential_has_the_same_bits(x):
-    assert power(x) == exp(x)
 
 
 def test_slices_add_up_what_their_values_had():
