@@ -1,39 +1,30 @@
 """follow -> score: the model of all shards, kept up to date by a thread, and predictions from it."""
 
 import logging
-import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
-import orjson
-import pyarrow as pa
-from numpy.typing import NDArray
 from prometheus_client import Counter
 
 from worker.config import Kafka
 from worker.errors import (
     BrokerUnreachableError,
-    ConfigurationError,
     HeadraceError,
     IncompatibleDataError,
-    RejectedEventError,
 )
-from worker.events.decode import Decoded, Decoder, Rejected
-from worker.events.features import Features
-from worker.events.packed import PackedDecoder
-from worker.events.partition import partition_of
-from worker.follow.explanation import Explanation, explanation_of
+from worker.follow.explanation import Explanation
+from worker.follow.scoring import Scorable, Scorer, Scores
+from worker.follow.served import Served, served_of, way_to_serve
 from worker.follow.shard import FollowedShard
 from worker.follow.whole import Whole
 from worker.learning import Learning
 from worker.observe.metrics import FollowerMetrics
 from worker.quality.progress import Progress
-from worker.snapshot.manifest import Base, Manifest, learning_of
+from worker.snapshot.manifest import Manifest, learning_of
 from worker.stream.client import reader_settings
 from worker.stream.feed import Feed
 from worker.stream.tail import Tail, TrimmedError
@@ -41,31 +32,6 @@ from worker.stream.tail import Tail, TrimmedError
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 _LOOK_AGAIN_SECONDS = 1.0  # for shards without a first version
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Predictions for n events."""
-
-    probability: NDArray[np.float32]  # [n] of a positive label; the value itself for squared loss; NaN where rejected
-    mean: NDArray[np.float32]  # [n] the same without drawing: what `probability` is where nothing is explored
-    variance: NDArray[np.float32]  # [n] of the logit (the value for squared loss); NaN of a kind that tells none
-    version: NDArray[np.int64]  # [n] of the shard that scored; 0 where it has none yet, -1 where rejected
-    shard: NDArray[np.int32]  # [n]; -1 where rejected
-    seed: int | None  # by which `probability` was drawn; None where it was not
-    rejected: list[Rejected]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Served:
-    """What is served of one shard."""
-
-    shard: int
-    version: int  # 0 before the first
-    age_seconds: float  # since the version was made; NaN before the first
-    damage: str | None  # why newer versions are refused
-    held_back: int = 0  # newer versions that are not to be served, as their worker says
-    reasons: tuple[str, ...] = ()  # why, of the newest of them
 
 
 class Follower:
@@ -109,6 +75,7 @@ class Follower:
         self._taken: dict[int, int] = {}  # by shard: all committed before this offset is applied, or refused
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
         self._feed: Feed | None = None
+        self._scorer: Scorer | None = None
         self._told: dict[tuple[Counter, int], int] = {}
 
     def start(self, wait_seconds: float = 30.0) -> None:
@@ -117,11 +84,9 @@ class Follower:
         partitions = self._feed.partitions()
         first = self._first_manifest(partitions, wait_seconds)
         self.learning = learning_of(first)
-        self._decoder = Decoder(self.learning, labelled=False)
-        self._packed = PackedDecoder(self.learning, labelled=False)
-        self._features = Features(self.learning)
         whole = Whole(self.learning)
         self._shards = {shard: FollowedShard(first.model, shard, self.learning, whole) for shard in range(partitions)}
+        self._scorer = Scorer(self.learning, self._shards)
         for shard in self._shards:
             self._resync(shard)
         self._thread.start()
@@ -176,7 +141,7 @@ class Follower:
     def served(self) -> list[Served]:
         """Tell which versions are served, and how old they are."""
         now = self._clock()
-        return [_served(number, shard, now) for number, shard in self._shards.items()]
+        return [served_of(number, shard, now) for number, shard in self._shards.items()]
 
     @property
     def held_back(self) -> dict[int, tuple[str, ...]]:
@@ -190,7 +155,7 @@ class Follower:
 
     def score(
         self,
-        events: Sequence[Mapping[str, Any] | bytes] | pa.Table | pa.RecordBatch,
+        events: Scorable,
         *,
         explore: Literal["thompson"] | None = None,
         seed: int | None = None,
@@ -214,34 +179,10 @@ class Follower:
             IncompatibleDataError: a column of the table is of a type that its use does not allow.
             ValueError: there is no such exploration or seed.
         """
-        if explore not in (None, "thompson") or (seed is not None and (explore is None or not 0 <= seed < 2**63)):
-            raise ValueError(
-                f'explore is {explore!r}, seed is {seed!r}: explore may be "thompson", then seed is 0 to 2^63 - 1'
-            )
-        if explore is not None and self._learned.model.kind != "gaussian":
-            raise ConfigurationError(
-                f'a model of kind = "{self._learned.model.kind}" does not know how sure it is: to explore, '
-                'learn one of kind = "gaussian"'
-            )
-        if explore is not None and seed is None:
-            seed = secrets.randbits(63)
-        decoded, shards = self._read(events)
-        n = len(events)
-        probability, mean, variance = (np.full(n, np.nan, np.float32) for _ in range(3))
-        version, shard_of = np.full(n, -1), np.full(n, -1, np.int32)
-        for shard in np.unique(shards):
-            rows = np.flatnonzero(shards == shard)
-            places = decoded.index[rows]
-            entries = self._features.encode(decoded.table.take(rows))
-            scores, drawn, served = self._shards[int(shard)].predict(entries, seed)
-            probability[places], mean[places], variance[places] = drawn, scores.predictions, scores.variances
-            version[places], shard_of[places] = served, shard
+        scores = self._scoring().score(events, explore, seed)
         if self._metrics is not None:
-            self._metrics.scored.inc(len(decoded.index))
-        return Scores(
-            probability=probability, mean=mean, variance=variance, version=version, shard=shard_of, seed=seed,
-            rejected=decoded.rejected,
-        )  # fmt: skip
+            self._metrics.scored.inc(int(np.count_nonzero(scores.shard >= 0)))
+        return scores
 
     def explain(self, event: Mapping[str, Any] | bytes) -> Explanation:
         """Tell why an event is scored as it is: what each field and pair adds to its logit, and the rows behind that.
@@ -250,31 +191,13 @@ class Follower:
             RejectedEventError: the event cannot be read.
             HeadraceError: following has failed, or the follower is not started.
         """
-        decoded, shards = self._read([event])
-        for bad in decoded.rejected:
-            raise RejectedEventError(str(bad.reason), bad.detail)
-        entries, shard = self._features.encode(decoded.table), int(shards[0])
-        return explanation_of(self._learned, decoded.table, shard, self._shards[shard].behind(entries))
+        return self._scoring().explain(event)
 
-    @property
-    def _learned(self) -> Learning:
-        if self.learning is None:
-            raise IncompatibleDataError("the follower is not started: use it as a context, or call start()")
-        return self.learning
-
-    def _read(
-        self, events: Sequence[Mapping[str, Any] | bytes] | pa.Table | pa.RecordBatch
-    ) -> tuple[Decoded, NDArray[np.int32]]:
-        """Decode events, and tell the shard of each that can be read."""
+    def _scoring(self) -> Scorer:
         self.require_following()
-        learning = self._learned
-        if isinstance(events, pa.Table | pa.RecordBatch):
-            decoded = self._packed.decode(events)
-        else:
-            values = [event if isinstance(event, bytes) else orjson.dumps(event) for event in events]
-            decoded = self._decoder.decode(values, np.full(len(values), -1))
-        key = decoded.table[learning.events.partition_key]
-        return decoded, partition_of(key, len(self._shards), learning.events.partitioner)
+        if self._scorer is None:
+            raise IncompatibleDataError("the follower is not started: use it as a context, or call start()")
+        return self._scorer
 
     def _first_manifest(self, partitions: int, wait_seconds: float) -> Manifest:
         """Wait for a version of any shard: it says how the model is learned."""
@@ -298,7 +221,7 @@ class Follower:
             return
         with Tail(self._settings, self.topic, shard) as tail:
             found = tail.last_manifest(readable=True)  # one that is damaged is met on the way, and told
-            offset = _way_to_serve(found[0]).offset if found is not None else tail.bounds()[0]
+            offset = way_to_serve(found[0]).offset if found is not None else tail.bounds()[0]
         self._feed.start(shard, offset)
 
     def _follow(self) -> None:
@@ -363,23 +286,3 @@ class Follower:
             ):
                 counter.labels(str(number)).inc(count - self._told.get((counter, number), 0))
                 self._told[counter, number] = count
-
-
-def _served(number: int, shard: FollowedShard, now: float) -> Served:
-    withheld, manifest = shard.withheld, shard.manifest  # in this order: what is served may overtake what is not
-    version = manifest.version if manifest else 0
-    held_back = max(withheld.version - version, 0) if withheld else 0
-    return Served(
-        shard=number,
-        version=version,
-        age_seconds=now - manifest.created / 1_000 if manifest else float("nan"),
-        damage=shard.damage,
-        held_back=held_back,
-        reasons=tuple(withheld.reasons) if withheld and held_back else (),
-    )
-
-
-def _way_to_serve(last: Manifest) -> Base:
-    """Give the newest base from which the last servable version can be read; the newest one where there is none."""
-    ways = [base for base in last.bases if base.completed <= last.last_servable]
-    return (ways if ways and not last.servable else last.bases)[-1]

@@ -9,8 +9,8 @@ import pytest
 from tests.support.lineage import Writer, events, learning_of, manifest_of
 from tests.unit.snapshot.test_kinds import MODELS, entries_of, message
 from tests.unit.snapshot.test_lineage import rebuilt, same
-from worker.follow.follower import _way_to_serve
 from worker.follow.moved import newest
+from worker.follow.served import way_to_serve
 from worker.follow.shard import FollowedShard, Resync
 from worker.follow.whole import Whole
 from worker.follow.withheld import Withheld
@@ -224,14 +224,14 @@ def test_a_follower_that_starts_meanwhile_reads_up_to_the_last_servable_version(
         assert len(writer.manifests[-1].bases) <= 9
     assert writer.manifests[-1].bases[-1].version > last.version
     late = Following(learning)
-    late.feed(writer, _way_to_serve(writer.manifests[-1]).offset)
+    late.feed(writer, way_to_serve(writer.manifests[-1]).offset)
     assert late.scores() == following.scores()
     assert late.scores()[1] == last.version
     assert late.shards[0].withheld == writer.manifests[-1]
     # And once a version is servable, what was kept for that goes again
     good(writer)
     assert len(writer.manifests[-1].bases) == 1
-    assert _way_to_serve(writer.manifests[-1]) == writer.manifests[-1].bases[-1]
+    assert way_to_serve(writer.manifests[-1]) == writer.manifests[-1].bases[-1]
 
 
 @pytest.mark.usefixtures("bases_early")
@@ -245,7 +245,7 @@ def test_where_no_servable_version_can_be_read_the_prior_is_served_until_one_com
         writer.trim()
     assert len(manifest.bases) == 1, "bases are not kept without end"
     late = Following(learning)
-    late.feed(writer, _way_to_serve(manifest).offset)
+    late.feed(writer, way_to_serve(manifest).offset)
     assert late.scores() == prior
     assert (late.shards[0].manifest, late.shards[0].withheld) == (None, manifest)
     now = good(writer)
