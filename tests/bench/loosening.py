@@ -37,7 +37,7 @@ _LOOSEN = Quality(response="loosen")
 
 def measure(size: Size) -> dict[str, Any]:
     """Measure a shard alone, and four that are merged."""
-    alone = [_measure(size, 1, seed) for seed in range(max(1, int(_SEEDS * min(1.0, 5 * size.share))))]
+    alone = [_measure(size, 1, seed) for seed in range(max(1, int(size.fewer(_SEEDS, 1) * min(1.0, 5 * size.share))))]
     return _median(alone) | {"merged_4": _measure(size, 4, 0)}
 
 

@@ -13,12 +13,16 @@ class Size:
 
     rounds: int = 5
     share: float = 1.0  # of the events and rows
-    whole: bool = False  # all parts, in half an hour: `merge` leaves out what takes longest
+    whole: bool = False  # all parts, in half an hour: what takes longest is left out, or done with fewer events
     peers: frozenset[str] = frozenset()  # optional ones that were asked for
 
     def of(self, count: int, least: int = 1_000) -> int:
         """Give so many of them."""
         return max(least, int(count * self.share))
+
+    def fewer(self, alone: int, whole: int) -> int:
+        """Give how many there are where a part is measured alone, or else with all the others."""
+        return whole if self.whole else alone
 
 
 def tell(text: str) -> None:
