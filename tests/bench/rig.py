@@ -4,6 +4,7 @@ import time
 import urllib.request
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,16 +93,16 @@ def drop(config: Config, *, events: bool = False) -> None:
                 raise
 
 
-def consume(config: Config, messages: int) -> float:
-    """Count the messages of the event topic, and do nothing else: messages a second."""
+def consume(config: Config, messages: int, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Count the messages of the event topic, and do nothing else: messages a second of some clock."""
     settings = client.consumer_settings(config) | {"group.id": uuid.uuid4().hex, "stats_cb": lambda _: None}
     consumer = Consumer(settings)
     consumer.assign([TopicPartition(config.events.topic, partition, 0) for partition in range(PARTITIONS)])
     consumer.consume(1, 30)
-    began, count = time.perf_counter(), 1
+    began, count = clock(), 1
     while count < messages:
         count += len(consumer.consume(config.run.poll_events, 0.1))
-    seconds = time.perf_counter() - began
+    seconds = clock() - began
     consumer.close()
     return count / seconds
 

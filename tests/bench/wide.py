@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
@@ -23,8 +23,8 @@ INCLUDES = (
     "13 numeric and 26 categorical fields, JSON of 540 bytes, a planted logit with weights of all and 5 pairs; K = 16; "
     '`all` pairs and `model.pairs = "auto"`: kernel alone, from Kafka by one worker with 4 merged shards (of the '
     "clock, and per second of its processor time, from when half of the events are learned, and `auto` has chosen), "
-    "the whole pipeline from memory in one thread then (`settled`), log loss of one shard; `auto_packed`: the same "
-    'events in packed messages (`events.format = "arrow"`), `*_local`: without merging'
+    "the whole pipeline from memory in one thread then (`settled`), log loss of one shard; `consume_only`: a bare "
+    'loop; `auto_packed`: the same events in packed messages (`events.format = "arrow"`), `*_local`: without merging'
 )
 EVENTS = 800_000
 NUMERIC, CATEGORICAL = 13, 26
@@ -32,7 +32,7 @@ _PAIRS = ((0, 5), (1, 12), (3, 7), (5, 20), (9, 14))  # of categorical fields th
 _DIMENSIONS = 4
 _BATCH = 10_000
 _START = 1_735_689_600_000
-_HELD = 250_000  # of the events, what is learned from memory
+_HELD, _A_ROUND = 250_000, 2  # of the events, what is learned from memory; and then by each round, in batches
 _AUTO = 'pairs = "auto"'
 _ALONE = ("auto_local", "auto_packed")  # left out where all parts are measured in half an hour
 
@@ -78,7 +78,9 @@ def measure(kafka: Broker, size: Size) -> dict[str, Any]:
     """Measure with all pairs, and with those that matter."""
     events = size.of(EVENTS, 20_000)
     json, packed = (_sent(kafka, events, wire) for wire in ("json", "arrow"))
-    held = list(draw(min(events, _HELD)))
+    count = size.of(_HELD)
+    held = list(draw(count + size.rounds * _A_ROUND * _BATCH))
+    held, ahead = held[: -(-count // _BATCH)], held[-(-count // _BATCH) :]
     some = held[: max(1, len(held) // 10)]
     told: dict[str, Any] = {}
     kernels, settled = {}, {}
@@ -88,7 +90,9 @@ def measure(kafka: Broker, size: Size) -> dict[str, Any]:
         _learn(state, pipeline, held)
         told[pairs] = {"log_loss": state.progress.loss}
         kernels[pairs] = alone(some, learning)["kernel"]
-        settled[pairs] = lambda state=state, pipeline=pipeline: _learn(state, pipeline, some)
+        # Each round goes on: to learn the same again would be a drift.
+        rest = iter([ahead[at : at + _A_ROUND] for at in range(0, len(ahead), _A_ROUND)])
+        settled[pairs] = lambda state=state, pipeline=pipeline, rest=rest: _learn(state, pipeline, next(rest))
     cores: dict[str, list[float]] = defaultdict(list)
 
     def learn(name: str, sent: Config, setting: str) -> float:
@@ -109,7 +113,10 @@ def measure(kafka: Broker, size: Size) -> dict[str, Any]:
         )
         if not size.whole or name not in _ALONE
     }
+    consume_only = "consume_only_per_core_eps"
+    workers[consume_only] = lambda: rig.consume(json, events, time.process_time)
     found = rounds(workers, size.rounds)
+    told |= medians({consume_only: found.pop(consume_only)}, "")
     for name, rate in medians(found, "").items():
         told.setdefault(name, {}).update(
             {"headrace_1_worker_eps": rate, "headrace_1_worker_per_core_eps": median(cores[name])}
@@ -135,7 +142,7 @@ def _sent(kafka: Broker, events: int, wire: str) -> Config:
     return sent
 
 
-def _learn(state: ShardState, pipeline: Pipeline, batches: list[list[bytes]]) -> float:
+def _learn(state: ShardState, pipeline: Pipeline, batches: Sequence[list[bytes]]) -> float:
     """Learn events in one thread, from memory: events a second."""
     began = time.perf_counter()
     for batch in batches:
