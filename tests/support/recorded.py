@@ -40,7 +40,9 @@ def make(kafka: Broker, topic: str, partitions: int = 1, **settings: str) -> Adm
 def produce(kafka: Broker, topic: str, records: Iterable[dict[str, Any]], *, transaction: str | None = None) -> None:
     """Send records; with the id of a transaction, commit them in one."""
     producer = Producer(
+        # Idempotent: a batch that is sent again, to a topic whose leader is new, still keeps its place.
         {"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 5, "message.max.bytes": 8_000_000}
+        | {"enable.idempotence": True}
         | ({} if transaction is None else {"transactional.id": transaction})
     )
     if transaction is not None:

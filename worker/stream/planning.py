@@ -1,6 +1,6 @@
 """What is to be recorded: what was asked for, what the topic has of it, and what is recorded already, made one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from worker.errors import ConfigurationError, DamagedRecordingError, IncompatibleDataError
@@ -12,9 +12,7 @@ from worker.recording.plan import NAME, Asked, Plan, read_plan
 from worker.recording.segment import Segment
 from worker.recording.times import as_text
 from worker.recording.writing import Limits
-from worker.stream.span import Span
-
-Bounds = Mapping[int, tuple[int, int]]
+from worker.stream.span import Bounds, Span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +58,10 @@ def prepare(span: Span, where: Place, asked: Asked, *, follow: bool, limits: Lim
 
 
 def _begin(span: Span, asked: Asked, *, follow: bool, limits: Limits) -> Prepared:
-    numbers = _chosen(span, asked)
-    bounds = span.bounds(numbers)
-    ranges = _ranges(span, asked, bounds, numbers)
+    bounds = span.bounds(span.chosen(asked.partitions))
+    ranges = span.ranges(asked, bounds)
     if all(first == stop for first, stop in ranges.values()) and not follow:
-        raise ConfigurationError(_nothing(span, asked, bounds))
+        raise span.nothing(asked, bounds, "record")
     plan = Plan(
         topic=span.topic, topic_id=span.topic_id, partitions=span.partitions, asked=asked, limits=limits,
         ranges={number: (first, None if follow else stop) for number, (first, stop) in ranges.items()},
@@ -98,13 +95,13 @@ def _go_on(
             f"{where.text}: holds what was recorded with {before.asked}: a recording goes on with the same partitions "
             "and the same beginning. Record into another folder"
         )
-    numbers = _chosen(span, asked)
-    bounds = span.bounds(numbers)
+    bounds = span.bounds(span.chosen(asked.partitions))
     ranges: dict[int, tuple[int, int | None]] = {}
-    fresh = [number for number in numbers if number not in before.ranges]  # the topic has more partitions by now
-    started = _ranges(span, asked, {number: bounds[number] for number in fresh}, fresh) if fresh else {}
-    stops = _stops(span, asked, bounds, numbers)
-    for number in numbers:
+    # The topic has more partitions by now.
+    fresh = {number: bound for number, bound in bounds.items() if number not in before.ranges}
+    started = span.ranges(asked, fresh) if fresh else {}
+    stops = span.stops(asked, bounds)
+    for number in bounds:
         first = before.ranges[number][0] if number in before.ranges else started[number][0]
         ranges[number] = (first, None if follow else max(at.get(number, first), stops[number]))
     return before.with_ranges(ranges, asked, span.partitions)
@@ -120,76 +117,6 @@ def _check_there(span: Span, prepared: Prepared) -> None:
                 f"{span.topic} [{number}]: is recorded up to offset {at - 1}, and retention has deleted all before "
                 f"{low}: a recording has no holes. Record what is left into another folder"
             )
-
-
-def _chosen(span: Span, asked: Asked) -> list[int]:
-    there = range(span.partitions)
-    if asked.partitions is None:
-        return list(there)
-    missing = [number for number in asked.partitions if number not in there]
-    if missing:
-        raise ConfigurationError(
-            f"topic {span.topic} has no partition {', '.join(map(str, missing))}; it has 0 to {span.partitions - 1}"
-        )
-    return sorted(set(asked.partitions))
-
-
-def _ranges(span: Span, asked: Asked, bounds: Bounds, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Give the first offset of each partition, and the one after its last."""
-    stops = _stops(span, asked, bounds, numbers)
-    if asked.from_timestamp is not None:
-        found = span.at(asked.from_timestamp, numbers)
-        starts = {number: bounds[number][1] if (at := found[number]) is None else at for number in numbers}
-        # Until then, it may hold what is not committed yet.
-        starts = {number: min(start, bounds[number][1]) for number, start in starts.items()}
-    elif asked.from_offset is not None:
-        _check_offset(span, "--from-offset", asked.from_offset, bounds)
-        starts = dict.fromkeys(numbers, asked.from_offset)
-    else:
-        starts = {number: bounds[number][0] for number in numbers}
-    return {number: (starts[number], max(starts[number], stops[number])) for number in numbers}
-
-
-def _stops(span: Span, asked: Asked, bounds: Bounds, numbers: Sequence[int]) -> dict[int, int]:
-    if asked.to_timestamp is not None:
-        found = span.at(asked.to_timestamp, numbers)
-        ends = {number: bounds[number][1] for number in numbers}
-        return {number: min(ends[number], ends[number] if (at := found[number]) is None else at) for number in numbers}
-    if asked.to_offset is not None:
-        _check_offset(span, "--to-offset", asked.to_offset, bounds)
-        return dict.fromkeys(numbers, asked.to_offset)
-    return {number: bounds[number][1] for number in numbers}
-
-
-def _check_offset(span: Span, option: str, offset: int, bounds: Bounds) -> None:
-    for number, (low, end) in bounds.items():
-        if not low <= offset <= end:
-            held = f"holds offsets {low} to {end - 1}" if low < end else f"is empty, its next offset is {end}"
-            raise ConfigurationError(
-                f"{option} {offset}: {span.topic} [{number}] {held}; --partition chooses partitions, each of which has "
-                "offsets of its own"
-            )
-
-
-def _nothing(span: Span, asked: Asked, bounds: Bounds) -> str:
-    if all(low == end for low, end in bounds.values()):
-        where = " in these partitions" if asked.partitions else ""
-        return f"topic {span.topic} holds no records{where}: there is nothing to record"
-    wanted = []
-    if asked.from_timestamp is not None:
-        wanted.append(f"from {as_text(asked.from_timestamp)}")
-    if asked.from_offset is not None:
-        wanted.append(f"from offset {asked.from_offset}")
-    if asked.to_timestamp is not None:
-        wanted.append(f"to {as_text(asked.to_timestamp)}")
-    if asked.to_offset is not None:
-        wanted.append(f"to offset {asked.to_offset}")
-    times = span.times(bounds)
-    held = f"it has some from {as_text(times[0])} to {as_text(times[1])}" if times else "its records have no timestamps"
-    offsets = ", ".join(
-        f"{low} to {end - 1} in partition {number}" for number, (low, end) in bounds.items() if low < end
-    )
-    return f"topic {span.topic} has no records {' '.join(wanted)}: {held}; offsets {offsets}"
 
 
 def _warnings(span: Span, asked: Asked, bounds: Bounds, ranges: Bounds) -> list[str]:

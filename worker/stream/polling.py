@@ -1,7 +1,8 @@
-"""What `consume()` gave, as columns by shard."""
+"""What `consume()` gave: errors judged, messages as columns by shard."""
 
 import logging
 from itertools import groupby
+from typing import Final
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 from worker.errors import ConfigurationError, FencedError, IncompatibleDataError
 from worker.events.intake import Source
 
+# The next record is not there any more; a reader of ours never jumps elsewhere.
+GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 - public constants
+
 _LOG = logging.getLogger(__name__)
-_FORBIDDEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+_FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 def take(consumer: Consumer, most: int, timeout_seconds: float) -> list[Message]:
@@ -62,12 +66,22 @@ def source(messages: list[Message]) -> Source:
     return Source(shard=messages[0].partition(), offsets=np.array([message.offset() for message in messages], np.int64))
 
 
+def refuse_forbidden(error: KafkaError, topic: str | None) -> None:
+    """End where a permission is missing: waiting does not bring it.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if error.code() in _FORBIDDEN:
+        where = f" to topic {topic}" if topic else ""
+        raise ConfigurationError(f"Kafka refuses access{where}: {error.str()}; `headrace doctor` lists what is needed")
+
+
 def _judge(message: Message) -> None:
     error = message.error()
     if error.fatal():
         raise FencedError(f"the group member can go on no more: {error.str()}; restart the worker")
-    if error.code() in _FORBIDDEN:
-        raise ConfigurationError(f"Kafka refuses access: {error.str()}; `headrace doctor` lists what is needed")
+    refuse_forbidden(error, message.topic())
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the client's public constant
         raise IncompatibleDataError(
             f"shard {message.partition()}: the next event of {message.topic()} is gone, retention deleted it before it "

@@ -9,31 +9,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Final
-
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from worker.config import Config
-from worker.errors import BrokerUnreachableError, ConfigurationError, DamagedRecordingError, IncompatibleDataError
+from worker.errors import DamagedRecordingError
 from worker.recording.layout import topic_folder
 from worker.recording.places import exclusive, place
 from worker.recording.plan import Asked, write_plan
 from worker.recording.writing import Limits, PartitionWriter
 from worker.stream.client import reader_settings
-from worker.stream.messages import records_of
 from worker.stream.planning import Prepared, prepare, recorded
-from worker.stream.polling import take
+from worker.stream.reader import RangeReader
 from worker.stream.span import Span
 from worker.stream.writer import Writer
-
-_READ: Final = 10_000  # messages at once
-_POLL_SECONDS: Final = 0.5  # until a signal is heard
-# A broker that restarts is back within some 20 s, and an election takes less.
-_SILENCE_SECONDS: Final = 60.0
-_GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)  # noqa: SLF001 - public constants
-_FORBIDDEN: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +48,6 @@ class Summary:
     records_per_second: float
     partitions: list[Part]
     warnings: list[str]
-
-
-class _Lane:
-    """One partition on its way into files."""
-
-    def __init__(self, writer: PartitionWriter, stop: int | None) -> None:
-        self.writer, self.stop = writer, stop
-        self.at = writer.next_offset  # all before it is taken
-
-    @property
-    def done(self) -> bool:
-        return self.stop is not None and self.at >= self.stop
 
 
 class Recorder:
@@ -140,10 +116,10 @@ class Recorder:
         plan = self._prepared.plan
         with exclusive(self._where, self._where.below(topic_folder(self._topic))):
             write_plan(self._where, plan)
-            lanes = {number: _Lane(self._writer(number), stop) for number, (_, stop) in plan.ranges.items()}
+            writers = {number: self._writer(number) for number in plan.ranges}
             with Writer() as writer:
-                self._copy(lanes, writer, progress or (lambda _passed: None), stopped or threading.Event(), monotonic)
-        return self._summary(lanes, monotonic() - begun)
+                open_ = self._copy(writers, writer, progress, stopped or threading.Event(), monotonic)
+        return self._summary(writers, open_, monotonic() - begun)
 
     def _writer(self, number: int) -> PartitionWriter:
         plan = self._prepared.plan
@@ -154,100 +130,56 @@ class Recorder:
 
     def _copy(
         self,
-        lanes: dict[int, _Lane],
+        writers: dict[int, PartitionWriter],
         writer: Writer,
-        progress: Callable[[int], None],
+        progress: Callable[[int], None] | None,
         stopped: threading.Event,
         monotonic: Callable[[], float],
-    ) -> None:
-        open_ = {number: lane for number, lane in lanes.items() if not lane.done}
-        consumer = Consumer(reader_settings(self._config.kafka) | {"check.crcs": True})
-        try:
-            consumer.assign([TopicPartition(self._topic, number, lane.at) for number, lane in open_.items()])
-            heard = monotonic()
-            while open_ and not stopped.is_set():
-                messages = take(consumer, _READ, _POLL_SECONDS)
-                if not messages and not self._follow and monotonic() - heard > _SILENCE_SECONDS:
-                    raise BrokerUnreachableError(
-                        f"topic {self._topic} gave nothing for {_SILENCE_SECONDS:g} s, and {len(open_)} of its "
-                        "partitions are not at their end: `headrace doctor` tells more. To go on, run it again"
-                    )
-                before = sum(lane.at for lane in open_.values())
-                self._take(messages, open_, writer)
-                if messages:  # looked at after they were taken: writing may have waited for its disk
-                    heard = monotonic()
-                progress(sum(lane.at for lane in open_.values()) - before)
-                for number in [number for number, lane in open_.items() if lane.done]:
-                    lane = open_.pop(number)
-                    writer.finish(lane.writer, lane.at)
-                    consumer.incremental_unassign([TopicPartition(self._topic, number)])
+    ) -> set[int]:
+        """Give the partitions that have not come to their end."""
+        ranges = {number: (self._prepared.at[number], stop) for number, (_, stop) in self._prepared.plan.ranges.items()}
+        with RangeReader(
+            reader_settings(self._config.kafka), self._topic, ranges, doing="recorded", monotonic=monotonic,
+            gone="What is recorded is whole; what is left needs a folder of its own",
+        ) as reader:  # fmt: skip
+            while reader.open and not stopped.is_set():
+                before = sum(reader.at.values())
+                found, ended = reader.poll()
+                for records in found:
+                    writer.add(writers[records.partition], records)
+                for number in ended:
+                    writer.finish(writers[number], reader.at[number])
+                if progress is not None:
+                    progress(sum(reader.at.values()) - before)
             if self._follow:
-                for lane in open_.values():
-                    writer.finish(lane.writer, lane.at)
-        finally:
-            consumer.close()
+                for number in reader.open:
+                    writer.finish(writers[number], reader.at[number])
+            return set(reader.open)
 
-    def _take(self, messages: list[Message], lanes: dict[int, _Lane], writer: Writer) -> None:
-        ends = [message for message in messages if message.error() is not None]
-        if ends:
-            messages = [message for message in messages if message.error() is None]
-        for number, run in groupby(messages, Message.partition):  # the client gives what it fetched of one in a row
-            lane = lanes.get(number)
-            if lane is None:
-                continue  # fetched before it was found to be done
-            records = records_of(list(run))
-            end = int(records.offsets[-1]) + 1
-            if lane.stop is not None:
-                end = min(end, lane.stop)
-            wanted = records.between(lane.at, end)
-            if len(wanted):
-                writer.add(lane.writer, wanted)
-            lane.at = max(lane.at, end)
-        for message in ends:
-            self._judge(message, lanes)
-
-    def _judge(self, message: Message, lanes: dict[int, _Lane]) -> None:
-        error = message.error()
-        lane = lanes.get(message.partition())
-        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public constant
-            if lane is not None:  # past the markers of transactions too
-                lane.at = max(lane.at, message.offset() if lane.stop is None else min(message.offset(), lane.stop))
-        elif error.code() in _GONE and lane is not None:
-            raise IncompatibleDataError(
-                f"{self._topic} [{message.partition()}]: retention deleted offset {lane.at} before it was recorded "
-                f"({error.str()}). What is recorded is whole; what is left needs a folder of its own"
-            )
-        elif error.code() in _FORBIDDEN:
-            raise ConfigurationError(f"Kafka refuses access: {error.str()}; `headrace doctor` lists what is needed")
-        elif error.fatal():
-            raise BrokerUnreachableError(f"topic {self._topic}: {error.str()}; to go on, run it again")
-
-    def _summary(self, lanes: dict[int, _Lane], seconds: float) -> Summary:
+    def _summary(self, writers: dict[int, PartitionWriter], open_: set[int], seconds: float) -> Summary:
         """Hold what is on the disk now against what was written, and against the plan."""
-        records = sum(lane.writer.records for lane in lanes.values())
+        records = sum(writer.records for writer in writers.values())
         return Summary(
             topic=self._topic,
             location=self._where.text,
-            complete=all(lane.done for lane in lanes.values()) or self._follow,
+            complete=not open_ or self._follow,
             records=records,
-            files=sum(lane.writer.files for lane in lanes.values()),
+            files=sum(writer.files for writer in writers.values()),
             seconds=seconds,
             records_per_second=records / seconds if seconds > 0 else 0.0,
-            partitions=self._verified(lanes),
+            partitions=self._verified(writers, open_),
             warnings=self._prepared.warnings,
         )
 
-    def _verified(self, lanes: dict[int, _Lane]) -> list[Part]:
+    def _verified(self, writers: dict[int, PartitionWriter], open_: set[int]) -> list[Part]:
         found = recorded(self._where, self._topic)
         parts = []
-        for number, lane in lanes.items():
-            segments, first = found.get(number, []), self._prepared.plan.ranges[number][0]
-            count, wanted = (
-                sum(one.count for one in segments),
-                self._prepared.count.get(number, 0) + lane.writer.records,
-            )
+        for number, writer in writers.items():
+            segments, (first, end) = found.get(number, []), self._prepared.plan.ranges[number]
+            count = sum(one.count for one in segments)
+            wanted = self._prepared.count.get(number, 0) + writer.records
             begin, stop = (segments[0].first, segments[-1].stop) if segments else (first, first)
-            if (count, begin) != (wanted, first) or (lane.done and stop != lane.stop):
+            if (count, begin) != (wanted, first) or (number not in open_ and stop != end):
                 raise DamagedRecordingError(
                     f"{self._where.text}: partition {number} holds {count:,} records of offsets {begin} to {stop - 1}, "
                     f"and {wanted:,} from {first} on were written: something else changed its files"

@@ -1,4 +1,4 @@
-"""What a topic holds: its partitions, their first and last offsets, and which of them are of which time."""
+"""What a topic holds: its partitions, their first and last offsets, which of them are of which time or asked for."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -10,8 +10,13 @@ from confluent_kafka.admin import OffsetSpec
 
 from worker.config import Config
 from worker.errors import BrokerUnreachableError, ConfigurationError
+from worker.recording.plan import Asked
+from worker.recording.times import as_text
 from worker.stream.client import administer, reader_settings
+from worker.stream.polling import refuse_forbidden
 from worker.stream.topics import refused
+
+Bounds = Mapping[int, tuple[int, int]]  # partition -> the first offset, and the one after the last
 
 _LISTED, _NEAR = 12, 3  # topics that are named where one is not there: all, or of more those most like it
 _REQUEST_SECONDS: Final = 15.0  # an answer takes milliseconds, an election of a leader seconds
@@ -57,6 +62,20 @@ class Span:
     ) -> None:
         self._consumer.close()
 
+    def chosen(self, wanted: Iterable[int] | None) -> list[int]:
+        """Give the partitions that are asked for, in their order; None is all.
+
+        Raises:
+            ConfigurationError: it has no such partition.
+        """
+        numbers = sorted(set(range(self.partitions) if wanted is None else wanted))
+        missing = [number for number in numbers if number >= self.partitions]
+        if missing:
+            raise ConfigurationError(
+                f"topic {self.topic} has no partition {', '.join(map(str, missing))}; it has 0 to {self.partitions - 1}"
+            )
+        return numbers
+
     def bounds(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
         """Tell of each partition the first offset there is, and the one before which all is committed or aborted."""
         return {
@@ -71,7 +90,56 @@ class Span:
         found = self._ask(self._consumer.offsets_for_times, asked)
         return {place.partition: place.offset if place.offset >= 0 else None for place in found}
 
-    def times(self, bounds: Mapping[int, tuple[int, int]]) -> tuple[int, int] | None:
+    def ranges(self, asked: Asked, bounds: Bounds) -> dict[int, tuple[int, int]]:
+        """Give of each partition of `bounds` the first offset that is asked for, and the one after the last.
+
+        Raises:
+            ConfigurationError: an offset that is asked for does not lie within its partition.
+        """
+        stops = self.stops(asked, bounds)
+        if asked.from_timestamp is not None:
+            starts = self._within(asked.from_timestamp, bounds)
+        elif asked.from_offset is not None:
+            self._check("--from-offset", asked.from_offset, bounds)
+            starts = dict.fromkeys(bounds, asked.from_offset)
+        else:
+            starts = {number: low for number, (low, _) in bounds.items()}
+        return {number: (start, max(start, stops[number])) for number, start in starts.items()}
+
+    def stops(self, asked: Asked, bounds: Bounds) -> dict[int, int]:
+        """Give of each partition of `bounds` the offset after the last that is asked for; raises as `ranges` does."""
+        if asked.to_timestamp is not None:
+            return self._within(asked.to_timestamp, bounds)
+        if asked.to_offset is not None:
+            self._check("--to-offset", asked.to_offset, bounds)
+            return dict.fromkeys(bounds, asked.to_offset)
+        return {number: end for number, (_, end) in bounds.items()}
+
+    def nothing(self, asked: Asked, bounds: Bounds, doing: str) -> ConfigurationError:
+        """Say that there are no such records, and which there are, whatever was to be done with them ("record")."""
+        if all(low == end for low, end in bounds.values()):
+            where = " in these partitions" if asked.partitions else ""
+            return ConfigurationError(f"topic {self.topic} holds no records{where}: there is nothing to {doing}")
+        wanted = [
+            f"{word} {as_text(value) if 'time' in name else value}"
+            for word, name in (
+                ("from", "from_timestamp"), ("from offset", "from_offset"),
+                ("to", "to_timestamp"), ("to offset", "to_offset"),
+            )
+            if (value := getattr(asked, name)) is not None
+        ]  # fmt: skip
+        times = self.times(bounds)
+        held = (
+            f"it has some from {as_text(times[0])} to {as_text(times[1])}"
+            if times
+            else "its records have no timestamps"
+        )
+        offsets = ", ".join(
+            f"{low} to {end - 1} in partition {number}" for number, (low, end) in bounds.items() if low < end
+        )
+        return ConfigurationError(f"topic {self.topic} has no records {' '.join(wanted)}: {held}; offsets {offsets}")
+
+    def times(self, bounds: Bounds) -> tuple[int, int] | None:
         """Tell the timestamp of the earliest first record and the latest one there is; None where they have none."""
         filled = {number: bound for number, bound in bounds.items() if bound[0] < bound[1]}
         if not filled:
@@ -87,11 +155,27 @@ class Span:
         first = [time for number, (low, _) in filled.items() if (time := self._time_from(number, low)) is not None]
         return (min(first), high) if first and high >= 0 else None
 
+    def _within(self, timestamp: int, bounds: Bounds) -> dict[int, int]:
+        """Find of each partition the first committed offset of a time or later; its end where there is none."""
+        found = self.at(timestamp, list(bounds))
+        return {number: end if (at := found[number]) is None else min(at, end) for number, (_, end) in bounds.items()}
+
+    def _check(self, option: str, offset: int, bounds: Bounds) -> None:
+        for number, (low, end) in bounds.items():
+            if not low <= offset <= end:
+                held = f"holds offsets {low} to {end - 1}" if low < end else f"is empty, its next offset is {end}"
+                raise ConfigurationError(
+                    f"{option} {offset}: {self.topic} [{number}] {held}; --partition chooses partitions, each of which "
+                    "has offsets of its own"
+                )
+
     def _time_from(self, number: int, offset: int) -> int | None:
         self._consumer.assign([TopicPartition(self.topic, number, offset)])
         try:
             for message in self._consumer.consume(1, _REQUEST_SECONDS):
-                if message.error() is None and message.timestamp()[1] >= 0:
+                if message.error() is not None:
+                    refuse_forbidden(message.error(), self.topic)
+                elif message.timestamp()[1] >= 0:
                     return int(message.timestamp()[1])
             return None
         finally:

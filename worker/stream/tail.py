@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from worker.errors import BrokerUnreachableError, CorruptSnapshotError, IncompatibleDataError
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.records import Kind, Record, read
-from worker.stream.polling import take
+from worker.stream.polling import GONE, refuse_forbidden, take
 
 _FIRST_WINDOW = 32  # records: a manifest closes every version, so the last one is near; else eight times as far
 _REQUEST_SECONDS = 10.0
@@ -39,6 +39,7 @@ class Tail:
 
     Raises from its methods:
         BrokerUnreachableError: no answer in time.
+        ConfigurationError: reading is not permitted.
         TrimmedError: the offset is no longer there.
         CorruptSnapshotError, IncompatibleDataError: a record is not what its writer sent.
     """
@@ -131,10 +132,12 @@ class Tail:
                 messages.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public constant
                 ended = True
-            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+            elif error.code() in GONE:
                 raise TrimmedError(f"partition {self.partition} of {self.topic}: {error.str()}")
             elif not error.retriable() and error.fatal():
                 raise BrokerUnreachableError(f"partition {self.partition} of {self.topic}: {error.str()}")
+            else:
+                refuse_forbidden(error, self.topic)
         return messages, ended
 
     def bounds(self) -> tuple[int, int]:
