@@ -11,7 +11,7 @@ from worker.recording.checks import choose_topic
 from worker.recording.kcat import STDIN, read_kcat
 from worker.recording.lines import LinesSegment
 from worker.recording.parquet import ParquetSegment
-from worker.recording.places import Place, told
+from worker.recording.places import Place, kind_of, told
 from worker.recording.segment import Segment
 
 _FOOTERS: Final = 8  # read at once: on an object store it is all waiting
@@ -33,12 +33,11 @@ def find(where: Place, topic: str | None) -> list[Segment]:
     """
     if where.text == STDIN:
         return read_kcat(where.files, STDIN)
-    with told(f"{where.text}: cannot be looked at"):
-        info = where.files.get_file_info(where.path)
-    if info.type == fs.FileType.NotFound:
+    kind = kind_of(where, where.path)
+    if kind is fs.FileType.NotFound:
         raise ConfigurationError(f"{where.text}: there is no such file or folder")
-    if info.type == fs.FileType.File:
-        return _of_file(where, where.path, layout.parse(info.base_name))
+    if kind is fs.FileType.File:
+        return _of_file(where, where.path, layout.parse(where.path.rpartition("/")[2]))
     with told(f"{where.text}: cannot be listed"):
         listed = where.files.get_file_info(fs.FileSelector(where.path, recursive=True))
     named = [

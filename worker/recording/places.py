@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 from pyarrow import fs
@@ -15,6 +15,7 @@ from pyarrow import fs
 from worker.errors import ConfigurationError, HeadraceError
 from worker.passthrough import mask
 
+_STORES: Final = ("s3", "gcs", "abfs")  # whose paths begin with a bucket, which we never make
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -68,6 +69,28 @@ def _by_fsspec(location: str, text: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise ConfigurationError(f"{text}: fsspec has no file system for {scheme}://: {mask(str(error))}") from None
     return fs.PyFileSystem(fs.FSSpecHandler(files)), path
+
+
+def kind_of(where: Place, path: str) -> fs.FileType:
+    """Tell whether a path of this file system is a file, a folder, or not there.
+
+    Raises:
+        ConfigurationError, HeadraceError: as `told` does.
+    """
+    with told(f"{where.text}: cannot be looked at"):
+        return where.files.get_file_info(path).type
+
+
+def require_bucket(where: Place) -> None:
+    """Refuse an address of an object store whose bucket is not there: to list it says no more than that it is empty.
+
+    Raises:
+        ConfigurationError: it is not there, or may not be seen.
+        HeadraceError: the store does not answer.
+    """
+    bucket = where.path.partition("/")[0]
+    if where.files.type_name in _STORES and kind_of(where, bucket) is fs.FileType.NotFound:
+        raise ConfigurationError(f"{where.text}: there is no bucket {bucket!r}: make it, or name another one")
 
 
 @contextmanager

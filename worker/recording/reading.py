@@ -10,7 +10,7 @@ from worker.recording import layout
 from worker.recording.checks import check_ends, check_order, choose_partitions, choose_topic
 from worker.recording.finding import find
 from worker.recording.interleaving import interleave
-from worker.recording.places import Place, place
+from worker.recording.places import Place, kind_of, place
 from worker.recording.plan import read_plan
 from worker.recording.records import Records
 from worker.recording.segment import Segment
@@ -170,7 +170,7 @@ def _first_at(segments: list[Segment], timestamp: int, otherwise: int) -> int:
 
 def _planned(where: Place, topic: str) -> dict[int, tuple[int, int | None]]:
     """Tell of each partition what `headrace record` was to record; nothing where it does not say."""
-    if where.files.get_file_info(where.path).type != fs.FileType.Directory:
+    if kind_of(where, where.path) is not fs.FileType.Directory:
         return {}
     plan = read_plan(where, topic)
     return {} if plan is None else dict(plan.ranges)

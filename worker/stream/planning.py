@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker.errors import ConfigurationError, DamagedRecordingError, IncompatibleDataError
+from pyarrow import fs
+
+from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.recording.checks import check_order
 from worker.recording.finding import find
 from worker.recording.layout import topic_folder
-from worker.recording.places import Place
+from worker.recording.places import Place, kind_of, require_bucket
 from worker.recording.plan import NAME, Asked, Plan, read_plan
 from worker.recording.segment import Segment
 from worker.recording.times import as_text
@@ -32,6 +34,7 @@ def prepare(span: Span, where: Place, asked: Asked, *, follow: bool, limits: Lim
         ConfigurationError: there are no such records, or they do not go on where the recording ends.
         IncompatibleDataError: what is recorded already is damaged, or what should come next is gone.
     """
+    require_bucket(where)
     before = read_plan(where, span.topic)
     files = recorded(where, span.topic)
     if before is None:
@@ -132,16 +135,23 @@ def _warnings(span: Span, asked: Asked, bounds: Bounds, ranges: Bounds) -> list[
 
 
 def recorded(where: Place, topic: str) -> dict[int, list[Segment]]:
-    """Give what is recorded already, each partition in its order, without holes."""
+    """Give what is recorded already, each partition in its order, without holes.
+
+    Raises:
+        ConfigurationError: it may not be looked at, or something else is in its place.
+        DamagedRecordingError: a file is damaged, missing, or there twice.
+    """
     folder = Place(text=where.text, files=where.files, path=where.below(topic_folder(topic)))
-    try:
-        found = find(folder, topic)
-    except DamagedRecordingError:
-        raise
-    except ConfigurationError:  # nothing there yet
+    kind = kind_of(where, folder.path)
+    if kind is fs.FileType.NotFound:
         return {}
+    if kind is fs.FileType.File:
+        raise ConfigurationError(
+            f"{folder.path}: is a file, and files of topic {topic} go into a folder of that name: record into another "
+            "folder"
+        )
     parts: dict[int, list[Segment]] = {}
-    for segment in sorted(found, key=lambda one: (one.partition, one.first, one.stop)):
+    for segment in sorted(find(folder, topic), key=lambda one: (one.partition, one.first, one.stop)):
         parts.setdefault(segment.partition, []).append(segment)
     for segments in parts.values():
         check_order(segments, strict=True)
