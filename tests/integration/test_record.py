@@ -352,6 +352,38 @@ def test_a_second_process_is_refused(kafka: Broker, unique: str, tmp_path: Path)
     assert refused
 
 
+def test_a_run_that_began_before_another_had_ended_goes_on_behind_it(
+    kafka: Broker, unique: str, tmp_path: Path
+) -> None:
+    # Given two runs that have looked at the same empty folder, the one before the topic had grown
+    make(kafka, unique, **KEEP)
+    produce(kafka, unique, events(10))
+    early = Recorder(config(kafka, unique), unique, tmp_path, Asked())
+    produce(kafka, unique, events(20, first=10))
+    late = Recorder(config(kafka, unique), unique, tmp_path, Asked())
+    assert (early.total, late.total) == (10, 30)
+    # When the one records after the other, and more comes between
+    assert late.run().records == 30
+    before = digests(tmp_path)
+    produce(kafka, unique, events(5, first=30))
+    passed: list[int] = []
+    summary = early.run(progress=passed.append)
+    # Then it goes on where the other has ended, and not a byte of its files is changed
+    assert (summary.records, summary.complete) == (5, True)
+    assert offsets(tmp_path) == {0: [*range(35)]}
+    after = digests(tmp_path)
+    assert {name: after[name] for name in before if name.endswith(".parquet")} == {
+        name: digest for name, digest in before.items() if name.endswith(".parquet")
+    }
+    assert sum(passed) >= 10  # a bar of ten ends full
+    # And one that asks for something else than what is there by now is refused, as if it had come later
+    other = Recorder(config(kafka, unique), unique, tmp_path / "other", Asked(from_offset=20))
+    record(kafka, unique, tmp_path / "other")
+    with pytest.raises(ConfigurationError, match="and the same beginning"):
+        other.run()
+    assert offsets(tmp_path / "other") == {0: [*range(35)]}
+
+
 REFUSING = [
     ({}, "has 2 partitions, and the recorded one 1"),
     ({"message.timestamp.type": "LogAppendTime"}, "would overwrite timestamps: set it to CreateTime"),

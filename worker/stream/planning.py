@@ -26,19 +26,47 @@ class Prepared:
     count: dict[int, int]  # partition -> records that are recorded already
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def left(self) -> int:
+        """How many offsets there are to read, of partitions that have an end."""
+        return sum(max(0, stop - self.at[number]) for number, (_, stop) in self.plan.ranges.items() if stop is not None)
 
-def prepare(span: Span, where: Place, asked: Asked, *, follow: bool, limits: Limits | None) -> Prepared:
-    """Decide what to record of a topic; nothing is written.
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What is recorded already. Where it is equal, so is what is recorded next."""
+
+    plan: Plan | None
+    stops: Mapping[int, int]  # partition -> the offset after the last that is recorded
+    count: dict[int, int]  # partition -> records
+
+
+def look(where: Place, topic: str) -> Found:
+    """Look at what is recorded already.
+
+    Raises:
+        ConfigurationError: it may not be looked at, or something else is in its place.
+        IncompatibleDataError: it is damaged.
+    """
+    require_bucket(where)
+    plan, files = read_plan(where, topic), recorded(where, topic)
+    return Found(
+        plan=plan,
+        stops={number: segments[-1].stop for number, segments in files.items()},
+        count={number: sum(segment.count for segment in segments) for number, segments in files.items()},
+    )
+
+
+def prepare(span: Span, where: Place, found: Found, asked: Asked, *, follow: bool, limits: Limits | None) -> Prepared:
+    """Decide what to record of a topic, beside what was found; nothing is written.
 
     Raises:
         ConfigurationError: there are no such records, or they do not go on where the recording ends.
-        IncompatibleDataError: what is recorded already is damaged, or what should come next is gone.
+        IncompatibleDataError: what should come next is gone.
     """
-    require_bucket(where)
-    before = read_plan(where, span.topic)
-    files = recorded(where, span.topic)
+    before = found.plan
     if before is None:
-        if files:
+        if found.stops:
             raise ConfigurationError(
                 f"{where.text}: there are files of topic {span.topic} already, and no {NAME} that says how to go on: "
                 "record into another folder"
@@ -50,11 +78,10 @@ def prepare(span: Span, where: Place, asked: Asked, *, follow: bool, limits: Lim
             "another folder"
         )
     at = {number: first for number, (first, _) in before.ranges.items()}
-    at |= {number: segments[-1].stop for number, segments in files.items()}
-    count = {number: sum(segment.count for segment in segments) for number, segments in files.items()}
+    at |= found.stops
     plan = _go_on(span, where, before, at, asked, follow=follow, limits=limits)
     prepared = Prepared(
-        plan=plan, at={number: at.get(number, plan.ranges[number][0]) for number in plan.ranges}, count=count
+        plan=plan, at={number: at.get(number, plan.ranges[number][0]) for number in plan.ranges}, count=found.count
     )
     _check_there(span, prepared)
     return prepared

@@ -18,7 +18,7 @@ from worker.recording.places import exclusive, place
 from worker.recording.plan import Asked, write_plan
 from worker.recording.writing import Limits, PartitionWriter
 from worker.stream.client import reader_settings
-from worker.stream.planning import Prepared, prepare, recorded
+from worker.stream.planning import Prepared, look, prepare, recorded
 from worker.stream.reader import RangeReader
 from worker.stream.span import Span
 from worker.stream.writer import Writer
@@ -83,15 +83,15 @@ class Recorder:
             BrokerUnreachableError: no broker answers.
         """
         self._config, self._topic, self._follow = config, topic, follow
+        self._asked, self._limits = asked, limits
         self._where = place(to)
-        with Span(config, topic) as span:
-            self._prepared: Prepared = prepare(span, self._where, asked, follow=follow, limits=limits)
-        plan = self._prepared.plan
-        self.total = (
-            None
-            if follow
-            else sum((stop or 0) - self._prepared.at[number] for number, (_, stop) in plan.ranges.items())
-        )
+        self._found = look(self._where, topic)
+        self._prepared = self._prepare()
+        self.total = None if follow else self._prepared.left
+
+    def _prepare(self) -> Prepared:
+        with Span(self._config, self._topic) as span:
+            return prepare(span, self._where, self._found, self._asked, follow=self._follow, limits=self._limits)
 
     def run(
         self,
@@ -113,13 +113,25 @@ class Recorder:
             IncompatibleDataError: retention was faster.
         """
         begun = monotonic()
-        plan = self._prepared.plan
+        progress = progress or (lambda _passed: None)
         with exclusive(self._where, self._where.below(topic_folder(self._topic))):
+            self._look_again(progress)
+            plan = self._prepared.plan
             write_plan(self._where, plan)
             writers = {number: self._writer(number) for number in plan.ranges}
             with Writer() as writer:
                 open_ = self._copy(writers, writer, progress, stopped or threading.Event(), monotonic)
-        return self._summary(writers, open_, monotonic() - begun)
+            return self._summary(writers, open_, monotonic() - begun)
+
+    def _look_again(self, progress: Callable[[int], None]) -> None:
+        """Decide anew where another run has recorded there since: only now is nobody else at it."""
+        found = look(self._where, self._topic)
+        if found == self._found:
+            return
+        before, self._found = self._prepared, found
+        self._prepared = self._prepare()
+        if not self._follow:
+            progress(max(0, before.left - self._prepared.left))
 
     def _writer(self, number: int) -> PartitionWriter:
         plan = self._prepared.plan
@@ -132,7 +144,7 @@ class Recorder:
         self,
         writers: dict[int, PartitionWriter],
         writer: Writer,
-        progress: Callable[[int], None] | None,
+        progress: Callable[[int], None],
         stopped: threading.Event,
         monotonic: Callable[[], float],
     ) -> set[int]:
@@ -149,8 +161,7 @@ class Recorder:
                     writer.add(writers[records.partition], records)
                 for number in ended:
                     writer.finish(writers[number], reader.at[number])
-                if progress is not None:
-                    progress(sum(reader.at.values()) - before)
+                progress(sum(reader.at.values()) - before)
             if self._follow:
                 for number in reader.open:
                     writer.finish(writers[number], reader.at[number])
