@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from confluent_kafka import Producer, TopicPartition
 
 from deploy.broker import Broker
 from tests.support.patience import SECONDS, await_
 from tests.support.recorded import config, held, make, offsets, produce, record
 from tests.support.recordings import START, files, make_records, write
+from worker.commands.load import load
 from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.load.as_is import load_as_is
 from worker.recording import Recording
@@ -413,6 +415,30 @@ def test_a_recording_goes_into_an_empty_topic_unless_it_is_told_to_append(
     load_as_is(config(kafka, unique), Recording(tmp_path / "recording"), append=True)
     record(kafka, unique, tmp_path / "twice")
     assert held(tmp_path / "twice")[0] == held(tmp_path / "recording")[0] * 2
+
+
+def test_of_a_recording_of_two_topics_the_one_is_loaded_that_is_named(
+    kafka: Broker, unique: str, tmp_path: Path
+) -> None:
+    write(tmp_path, make_records(topic=unique))
+    write(tmp_path, make_records(0, range(5), topic="views"))
+    for topic in (unique, f"{unique}-again"):
+        make(kafka, topic, **KEEP)
+    environment = {
+        "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "HEADRACE_FEATURES__USER__KIND": "categorical",
+    }
+    run = CliRunner(env=environment).invoke
+    # As the topic that it goes to, or on the command line; neither is a guess
+    alike = run(load, [str(tmp_path)], env={"HEADRACE_EVENTS__TOPIC": unique})
+    assert alike.stdout.startswith("3 records of 1 files"), alike.output
+    other = {"HEADRACE_EVENTS__TOPIC": f"{unique}-again"}
+    neither = run(load, [str(tmp_path)], env=other).exception
+    assert f"several topics, {unique}, views: name one of them, with --topic or in the settings" in str(neither)
+    named = run(load, [str(tmp_path), "--topic", "views"], env=other)
+    assert named.stdout.startswith("5 records of 1 files"), named.output
+    record(kafka, f"{unique}-again", tmp_path / "again")
+    assert held(tmp_path / "again") == held(tmp_path, "views")
 
 
 def test_records_without_a_timestamp_get_one_and_are_counted(kafka: Broker, unique: str, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ Examples:
   headrace load clicks-*.parquet --split genres='|' --rate 2000 --limit 100000
   headrace load ratings.csv.gz --mapping ratings.toml --sort-by time
   headrace load tuesday                        # a folder of `headrace record`, or its address: every record as it was
+  headrace load tuesday --topic clicks         # where the folder holds several
   headrace load clicks.jsonl --as-is           # what `kcat -J` printed: likewise
 
 \b
@@ -33,7 +34,7 @@ A mapping file holds the same in TOML, and the options add to it:
   genres = "|"
 """
 
-_AS_IS = {"files", "config_path", "rate", "as_is", "append", "as_json"}  # what goes with a recording
+_AS_IS = {"files", "config_path", "topic", "rate", "as_is", "append", "as_json"}  # what goes with a recording
 
 
 @click.command(epilog=EXAMPLES, short_help="Send recorded events from files.")
@@ -58,6 +59,9 @@ _AS_IS = {"files", "config_path", "rate", "as_is", "append", "as_json"}  # what 
     "--as-is", is_flag=True,
     help="FILE is a recording: each record keeps its partition, key, value, headers and timestamp. A folder always is.",
 )  # fmt: skip
+@click.option(
+    "--topic", help="Of a recording of several topics, the one that is sent.  [default: the one named as events.topic]"
+)
 @click.option("--append", is_flag=True, help="Send a recording also to a topic that holds records already.")
 @click.option("--dry-run", is_flag=True, help="Print the events, a line each, instead of sending them.")
 @json_option
@@ -76,6 +80,7 @@ def load(
     sort_by: str | None,
     limit: int | None,
     pack_events: int,
+    topic: str | None,
     *,
     as_is: bool,
     append: bool,
@@ -101,8 +106,10 @@ def load(
     from worker.settings import load as load_config
 
     if as_is or any("://" in file or Path(file).is_dir() for file in files):
-        _load_as_is(context, files, config_path, rate, append=append, as_json=as_json)
+        _load_as_is(context, files, config_path, rate, topic=topic, append=append, as_json=as_json)
         return
+    if topic is not None:
+        raise click.UsageError("--topic goes with a recording of several: events from other files go to events.topic.")
     if append:
         raise click.UsageError("--append goes with a recording: events from other files are appended anyway.")
     paths = [Path(file) for file in files]
@@ -137,6 +144,7 @@ def _load_as_is(
     config_path: Path | None,
     rate: float | None,
     *,
+    topic: str | None,
     append: bool,
     as_json: bool,
 ) -> None:
@@ -160,7 +168,7 @@ def _load_as_is(
     if len(files) != 1:
         raise click.UsageError("a recording is sent by itself: name one folder or file.")
     config = load_config(config_path, os.environ)
-    recording = Recording(files[0])
+    recording = Recording(files[0], topic, likely=config.events.topic)
     for warning in recording.warnings:
         click.echo(f"warning: {warning}", err=True)
     with progress_bar(recording.count, what="records") as progress:

@@ -78,7 +78,11 @@ def open_source(
         return TopicRange(config, name, begin=begin, end=end, partitions=chosen), f"topic {name}"
     from worker.recording import Recording
 
-    found = _warned(Recording(recording, topic, begin=begin, end=end, partitions=chosen, lean=lean))
+    found = _warned(
+        Recording(
+            recording, topic, likely=config.events.topic, begin=begin, end=end, partitions=chosen, lean=lean
+        )
+    )  # fmt: skip
     return found, str(found.location)
 
 
@@ -90,7 +94,7 @@ def open_chain(config: "Config", model_recording: str | None) -> "AbstractContex
         return Chain.published(config)
     from worker.recording import Recording
 
-    return Chain.recorded(config, _warned(Recording(model_recording)))
+    return Chain.recorded(config, _warned(Recording(model_recording, likely=config.model.topic)))
 
 
 def _warned(recording: "Recording") -> "Recording":

@@ -7,8 +7,14 @@ from worker.errors import ConfigurationError, DamagedRecordingError
 from worker.recording.segment import Segment
 
 
-def choose_topic(topics: Iterable[str], wanted: str | None, where: str) -> str:
+def choose_topic(topics: Iterable[str], wanted: str | None, where: str, likely: str | None = None) -> str:
     """Choose the topic that is read.
+
+    Args:
+        topics: which there are.
+        wanted: the one that was named, if any was.
+        where: the recording, for messages.
+        likely: the one to take where several are there and none was named.
 
     Raises:
         ConfigurationError: it is not there, or there are several and none was named.
@@ -18,9 +24,13 @@ def choose_topic(topics: Iterable[str], wanted: str | None, where: str) -> str:
         return found[0]
     if wanted in found:
         return wanted
+    if wanted is None and likely in found:
+        return likely
     listed = ", ".join(found)
     if wanted is None:
-        raise ConfigurationError(f"{where}: holds records of several topics, {listed}: name one of them")
+        raise ConfigurationError(
+            f"{where}: holds records of several topics, {listed}: name one of them, with --topic or in the settings"
+        )
     raise ConfigurationError(f"{where}: there are no records of topic {wanted!r}; there are some of {listed}")
 
 

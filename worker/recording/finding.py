@@ -17,12 +17,13 @@ from worker.recording.segment import Segment
 _FOOTERS: Final = 8  # read at once: on an object store it is all waiting
 
 
-def find(where: Place, topic: str | None) -> list[Segment]:
+def find(where: Place, topic: str | None, likely: str | None = None) -> list[Segment]:
     """Find the files, and look at their heads.
 
     Args:
         where: a file, or a folder at whatever level.
         topic: only files of this one; None is of the only one that is there.
+        likely: the one to take where several are there and none was named.
 
     Returns:
         What they hold, in no order; nothing where a folder has no such file.
@@ -48,7 +49,7 @@ def find(where: Place, topic: str | None) -> list[Segment]:
     if not named:
         return []
     # Before any file is opened: what is of another topic is none of ours.
-    chosen = choose_topic({name.topic for _, name in named}, topic, where.text)
+    chosen = choose_topic({name.topic for _, name in named}, topic, where.text, likely)
     with ThreadPoolExecutor(_FOOTERS) as pool:
         found = pool.map(lambda one: _of_file(where, *one), [one for one in named if one[1].topic == chosen])
         return [segment for segments in found for segment in segments]

@@ -4,15 +4,16 @@ The end of a topic moves on, its beginning is deleted, and its files' size may b
 interrupted and started again makes the same files all the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 import orjson
+from pyarrow import fs
 
 from worker.errors import ConfigurationError, DamagedRecordingError
 from worker.recording.layout import topic_folder
-from worker.recording.places import Place, told
+from worker.recording.places import Place, kind_of, told
 from worker.recording.times import as_text
 from worker.recording.writing import Limits, settle
 
@@ -67,7 +68,46 @@ def read_plan(where: Place, topic: str) -> Plan | None:
         DamagedRecordingError: there is one, and it cannot be understood.
         ConfigurationError: it may not be read.
     """
-    path = where.below(topic_folder(topic), NAME)
+    return _read(where, where.below(topic_folder(topic)))
+
+
+def planned_ranges(where: Place, topic: str, files: Iterable[str]) -> dict[int, tuple[int, int | None]]:
+    """Tell what was to be recorded of each partition, by all plans that lie beside files of a recording.
+
+    Args:
+        where: what is read, at whatever level; a plan above it speaks of more than that.
+        topic: of which topic.
+        files: the paths of its files.
+
+    Returns:
+        Partition -> the first offset and the one after the last, None where it is open; nothing where no plan is.
+
+    Raises:
+        DamagedRecordingError, ConfigurationError: as `read_plan` does.
+    """
+    if kind_of(where, where.path) is not fs.FileType.Directory:  # a file speaks for itself
+        return {}
+    root = where.path.rstrip("/") + "/"
+    folders = {where.below(topic_folder(topic))} | {_topic_folder_of(path) for path in files}
+    ranges: dict[int, tuple[int, int | None]] = {}
+    for folder in sorted(folder for folder in folders if f"{folder}/".startswith(root)):
+        plan = _read(where, folder)
+        if plan is None or plan.topic != topic:
+            continue
+        for number, (first, stop) in plan.ranges.items():
+            before = ranges.get(number, (first, stop))
+            last = None if stop is None or before[1] is None else max(before[1], stop)
+            ranges[number] = min(before[0], first), last
+    return ranges
+
+
+def _topic_folder_of(path: str) -> str:
+    """Give the folder of the topic, of a file as `layout` places it; that of another file is where no plan lies."""
+    return path.rpartition("/")[0].rpartition("/")[0]
+
+
+def _read(where: Place, folder: str) -> Plan | None:
+    path = f"{folder}/{NAME}"
     try:
         with told(f"{path}: cannot be read"), where.files.open_input_stream(path) as stream:
             text = stream.read()

@@ -3,15 +3,13 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pyarrow import fs
-
 from worker.errors import ConfigurationError
 from worker.recording import layout
 from worker.recording.checks import check_ends, check_order, choose_partitions, choose_topic
 from worker.recording.finding import find
 from worker.recording.interleaving import interleave
-from worker.recording.places import Place, kind_of, place
-from worker.recording.plan import read_plan
+from worker.recording.places import place
+from worker.recording.plan import planned_ranges
 from worker.recording.records import Records
 from worker.recording.segment import Segment
 from worker.recording.times import as_text
@@ -38,6 +36,7 @@ class Recording:
         location: str | Path,
         topic: str | None = None,
         *,
+        likely: str | None = None,
         begin: int | None = None,
         end: int | None = None,
         partitions: Iterable[int] | None = None,
@@ -50,6 +49,7 @@ class Recording:
             location: a folder, a file, or an address (s3://…, gs://…, any that Arrow or fsspec knows); "-" reads what
                 `kcat -J` prints from standard input.
             topic: which one, where there are several.
+            likely: the one to take where there are several and `topic` names none.
             begin: of each partition, all from its first record on with such a timestamp, or a later one; milliseconds
                 since 1970.
             end: of each partition, all before its first record with such a timestamp, or a later one.
@@ -63,16 +63,16 @@ class Recording:
         """
         where = place(location)
         self.location = where.text
-        segments = find(where, topic)
+        segments = find(where, topic, likely)
         if not segments:
             raise ConfigurationError(
                 f"{self.location}: no recording is there: no file is named <topic>+<partition>+<offset> and one of "
                 f"{', '.join(layout.EXTENSIONS)}"
             )
-        self.topic = choose_topic({segment.topic for segment in segments}, topic, self.location)
+        self.topic = choose_topic({segment.topic for segment in segments}, topic, self.location, likely)
         segments = [segment for segment in segments if segment.topic == self.topic]
         self.shards = max(max(segment.partition + 1, segment.partitions) for segment in segments)
-        planned = _planned(where, self.topic)
+        planned = planned_ranges(where, self.topic, [segment.path for segment in segments])
         wanted = None if partitions is None else set(partitions)
         chosen = choose_partitions({segment.partition for segment in segments}, wanted, self.location)
         self._segments = {
@@ -166,11 +166,3 @@ def _first_at(segments: list[Segment], timestamp: int, otherwise: int) -> int:
         if found is not None:
             return found
     return otherwise
-
-
-def _planned(where: Place, topic: str) -> dict[int, tuple[int, int | None]]:
-    """Tell of each partition what `headrace record` was to record; nothing where it does not say."""
-    if kind_of(where, where.path) is not fs.FileType.Directory:
-        return {}
-    plan = read_plan(where, topic)
-    return {} if plan is None else dict(plan.ranges)

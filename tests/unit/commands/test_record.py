@@ -48,6 +48,7 @@ def test_options_of_events_are_refused_beside_a_recording(config: Path) -> None:
         (["clicks", "--map", "user=id", "--limit", "3"], "leave out --map, --limit"),
         (["clicks", "clicks"], "name one folder or file"),
         (["events.jsonl", "--append"], "--append goes with a recording"),
+        (["events.jsonl", "--topic", "clicks"], "--topic goes with a recording of several"),
     ):
         given = [str(config.parent / one) if one == "clicks" else one for one in arguments]
         result = CliRunner().invoke(load, ["-c", str(config), *given])

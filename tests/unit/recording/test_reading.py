@@ -113,6 +113,32 @@ def test_a_first_file_that_is_missing_is_a_hole_too(tmp_path: Path) -> None:
         Recording(tmp_path)
 
 
+@pytest.mark.parametrize("where", ["", "one", "one/topics", "one/topics/clicks"])
+def test_the_plan_is_found_where_the_topic_is_recorded(tmp_path: Path, where: str) -> None:
+    two_files(tmp_path / "one")
+    plan(tmp_path / "one", {0: (0, 8), 1: (0, 3)})
+    missing = f"{tmp_path / where}: offsets 0 to 2 of partition 1 were to be recorded, and are missing"
+    assert [told.partition(": recording was")[0] for told in Recording(tmp_path / where).warnings] == [missing]
+    (tmp_path / "one" / FOLDER / "clicks+0+0000000000.parquet").unlink()
+    with pytest.raises(DamagedRecordingError, match=r"offsets 0 to 3 of partition 0 were recorded.*a file is gone"):
+        Recording(tmp_path / where)
+    # A folder of one partition, or a file, is asked for as it is
+    assert Recording(tmp_path / "one" / FOLDER).warnings == []
+    assert Recording(tmp_path / "one" / FOLDER / "clicks+0+0000000004.parquet").warnings == []
+
+
+def test_plans_of_several_recordings_add_up(tmp_path: Path) -> None:
+    write(tmp_path / "one", make_records(0, range(4)))
+    write(tmp_path / "two", make_records(0, range(4, 8)), start=4)
+    plan(tmp_path / "one", {0: (0, 4)})
+    plan(tmp_path / "two", {0: (4, 8)})
+    assert Recording(tmp_path, strict=True).ranges == {0: (0, 8)}
+    plan(tmp_path / "two", {0: (4, 9)})
+    assert len(Recording(tmp_path).warnings) == 1
+    plan(tmp_path / "one", {0: (0, None)})
+    assert Recording(tmp_path, strict=True).ranges == {0: (0, 8)}
+
+
 def test_ends_that_are_missing_are_told(tmp_path: Path) -> None:
     two_files(tmp_path)
     plan(tmp_path, {0: (0, 12), 1: (5, 6)})
@@ -177,8 +203,16 @@ def test_a_file_under_the_name_of_another_is_refused(tmp_path: Path) -> None:
 def test_several_topics_want_one_named(tmp_path: Path) -> None:
     write(tmp_path, make_records())
     write(tmp_path, make_records(topic="views"))
-    with pytest.raises(ConfigurationError, match="several topics, clicks, views: name one of them"):
+    with pytest.raises(
+        ConfigurationError, match="several topics, clicks, views: name one of them, with --topic or in the settings"
+    ):
         Recording(tmp_path)
+    with pytest.raises(
+        ConfigurationError, match="several topics, clicks, views: name one of them, with --topic or in the settings"
+    ):
+        Recording(tmp_path, likely="sales")
+    assert Recording(tmp_path, likely="views").topic == "views"
+    assert Recording(tmp_path, "clicks", likely="views").topic == "clicks"
     assert Recording(tmp_path, "views").topic == "views"
     with pytest.raises(ConfigurationError, match="no records of topic 'sales'; there are some of clicks, views"):
         Recording(tmp_path, "sales")
