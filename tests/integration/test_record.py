@@ -315,6 +315,31 @@ def test_an_interrupted_range_is_finished_before_another(kafka: Broker, unique: 
         record(kafka, unique, tmp_path, file_records=10)
 
 
+def test_an_end_before_that_of_what_is_there_is_refused(kafka: Broker, unique: str, tmp_path: Path) -> None:
+    admin = make(kafka, unique, 2, **KEEP)
+    for partition in range(2):
+        produce(kafka, unique, events(100, partition))
+    record(kafka, unique, tmp_path, to_offset=60)
+    before = digests(tmp_path)
+    # The same again is done, and says so; less is neither done nor passed over
+    assert (record(kafka, unique, tmp_path, to_offset=60).records, digests(tmp_path)) == (0, before)
+    held = "before 60, not 40, of partition 0, before 60, not 40, of partition 1"
+    with pytest.raises(ConfigurationError, match=rf"holds more offsets than --to-offset 40 asks for: {held}\. What is"):
+        record(kafka, unique, tmp_path, to_offset=40)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"than --to-timestamp 2025-01-01T00:00:00\.040Z asks for: before 60, not 40, of partition 0",
+    ):
+        record(kafka, unique, tmp_path, to_timestamp=START + 40)
+    assert digests(tmp_path) == before
+    # So it is once retention has taken what was recorded
+    for number in range(2):
+        admin.delete_records([TopicPartition(unique, number, 80)])[TopicPartition(unique, number, 80)].result()
+    assert record(kafka, unique, tmp_path, to_offset=60).records == 0
+    with pytest.raises(ConfigurationError, match="holds more offsets than --to-offset 40 asks for"):
+        record(kafka, unique, tmp_path, to_offset=40)
+
+
 def test_following_ends_its_files_when_it_is_stopped(kafka: Broker, unique: str, tmp_path: Path) -> None:
     make(kafka, unique, 2, **KEEP)
     stopped, seen = threading.Event(), [0]

@@ -125,7 +125,10 @@ def _go_on(
             f"{where.text}: holds what was recorded with {before.asked}: a recording goes on with the same partitions "
             "and the same beginning. Record into another folder"
         )
+    if asked == before.asked and asked.to_offset is not None and span.partitions == before.partitions:
+        return before  # it is all there, whatever retention has deleted since
     bounds = span.bounds(span.chosen(asked.partitions))
+    _check_not_less(span, where, at, asked, bounds)
     ranges: dict[int, tuple[int, int | None]] = {}
     # The topic has more partitions by now.
     fresh = {number: bound for number, bound in bounds.items() if number not in before.ranges}
@@ -135,6 +138,25 @@ def _go_on(
         first = before.ranges[number][0] if number in before.ranges else started[number][0]
         ranges[number] = (first, None if follow else max(at.get(number, first), stops[number]))
     return before.with_ranges(ranges, asked, span.partitions)
+
+
+def _check_not_less(span: Span, where: Place, at: Mapping[int, int], asked: Asked, bounds: Bounds) -> None:
+    """Refuse an end before the one of what is recorded: neither is that cut, nor is what was asked for made."""
+    if asked.to_offset is not None:  # before it is held against the topic, which may have lost what is recorded
+        stops = dict.fromkeys(at, asked.to_offset)
+        said = f"--to-offset {asked.to_offset}"
+    elif asked.to_timestamp is not None:
+        stops = span.stops(asked, bounds)
+        said = f"--to-timestamp {as_text(asked.to_timestamp)}"
+    else:
+        return
+    more = [number for number in bounds if number in at and stops[number] < at[number]]
+    if more:
+        held = ", ".join(f"before {at[number]}, not {stops[number]}, of partition {number}" for number in more)
+        raise ConfigurationError(
+            f"{where.text}: holds more offsets than {said} asks for: {held}. What is recorded is not cut: record into "
+            "another folder, or go on here with a later end, or with none"
+        )
 
 
 def _check_there(span: Span, prepared: Prepared) -> None:
