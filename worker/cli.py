@@ -63,7 +63,7 @@ Examples:
 
 \b
 Exit codes: 0 ok, 1 unexpected, 2 configuration, 3 broker unreachable,
-4 incompatible data, 5 fenced, 6 stalled, 130 interrupted
+4 incompatible data, 5 fenced, 6 stalled, 7 storage, 130 interrupted
 """,
 )
 @click.version_option(__version__, prog_name="headrace")

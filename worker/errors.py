@@ -52,3 +52,9 @@ class StalledError(HeadraceError):
     """The loop made no progress for longer than `run.stall_seconds`."""
 
     exit_code = 6
+
+
+class StorageError(HeadraceError):
+    """Files cannot be written or read: the disk is full, or the store does not answer. What has its name is whole."""
+
+    exit_code = 7

@@ -1,10 +1,11 @@
 """Where recordings are: a folder of this machine, or an address that Arrow or fsspec knows a file system for."""
 
+import errno
 import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +13,16 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import fs
 
-from worker.errors import ConfigurationError, HeadraceError
+from worker.errors import ConfigurationError, StorageError
 from worker.passthrough import mask
 
 _STORES: Final = ("s3", "gcs", "abfs")  # whose paths begin with a bucket, which we never make
+_FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL: Final = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota of the disk is used up",
+    errno.EFBIG: "a file is larger than the disk, or the limit of the process (ulimit -f), allows",
+}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -75,7 +82,7 @@ def kind_of(where: Place, path: str) -> fs.FileType:
     """Tell whether a path of this file system is a file, a folder, or not there.
 
     Raises:
-        ConfigurationError, HeadraceError: as `told` does.
+        ConfigurationError, StorageError: as `told` does.
     """
     with told(f"{where.text}: cannot be looked at"):
         return where.files.get_file_info(path).type
@@ -86,7 +93,7 @@ def require_bucket(where: Place) -> None:
 
     Raises:
         ConfigurationError: it is not there, or may not be seen.
-        HeadraceError: the store does not answer.
+        StorageError: the store does not answer.
     """
     bucket = where.path.partition("/")[0]
     if where.files.type_name in _STORES and kind_of(where, bucket) is fs.FileType.NotFound:
@@ -94,21 +101,37 @@ def require_bucket(where: Place) -> None:
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
-    """Put what a file system refuses into our words: `what` could not be done, and why.
+def told(what: str, then: str = "") -> Iterator[None]:
+    """Put what a file system refuses into our words: `what` could not be done, why, and `then` what follows.
 
     Raises:
-        ConfigurationError: it is not there, or not permitted.
-        HeadraceError: the file system cannot.
+        ConfigurationError: it is not there, something else is, or it is not permitted.
+        StorageError: the disk is full, or the file system fails in another way.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise ConfigurationError(f"{what}: it is not there: {mask(str(error))}") from error
-    except PermissionError as error:
-        raise ConfigurationError(f"{what}: not permitted: {mask(str(error))}") from error
-    except OSError as error:  # a full disk, a store that does not answer
-        raise HeadraceError(f"{what}: {mask(str(error))}; what has a file's name by now is whole") from error
+    except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+        raise ConfigurationError(
+            f"{what}: a file stands where a folder should, or a folder for a file: {mask(str(error))}; "
+            "name another place"
+        ) from error
+    except OSError as error:
+        if error.errno in _FORBIDDEN or "ACCESS_DENIED" in str(error):  # the latter of an object store
+            raise ConfigurationError(
+                f"{what}: not permitted: {mask(str(error))}; name another place, or ask for it"
+            ) from error
+        problem = _FULL.get(error.errno or 0)
+        do = f"{problem}: make room, or name another place" if problem else f"{mask(str(error))}; try again"
+        raise StorageError(f"{what}: {do}{then and f'. {then}'}") from error
+
+
+def writing(where: Place) -> AbstractContextManager[None]:
+    """Say of what could not be written that the same command goes on; raises as `told` does."""
+    return told(
+        f"{where.text}: cannot be written to", "What has a file's name is whole: the same command goes on from there"
+    )
 
 
 @contextmanager
@@ -116,14 +139,15 @@ def exclusive(where: Place, folder: str) -> Iterator[None]:
     """Hold a folder, so that no second process writes there; only on this machine's own disks, and until we end.
 
     Raises:
-        ConfigurationError: another process holds it.
+        ConfigurationError: another process holds it, or it cannot be made.
+        StorageError: see `told`.
     """
     if not isinstance(where.files, fs.LocalFileSystem):
         yield
         return
-    with told(f"{where.text}: cannot be written to"):
+    with writing(where):
         where.files.create_dir(folder, recursive=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,6 +5,7 @@ interrupted and started again makes the same files all the same.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
@@ -13,7 +14,7 @@ from pyarrow import fs
 
 from worker.errors import ConfigurationError, DamagedRecordingError
 from worker.recording.layout import topic_folder
-from worker.recording.places import Place, kind_of, told
+from worker.recording.places import Place, kind_of, told, writing
 from worker.recording.times import as_text
 from worker.recording.writing import Limits, settle
 
@@ -124,16 +125,26 @@ def _read(where: Place, folder: str) -> Plan | None:
 
 
 def write_plan(where: Place, plan: Plan) -> None:
-    """Write the plan, in one step."""
+    """Write the plan, in one step: there is the one before, or this one.
+
+    Raises:
+        ConfigurationError, StorageError: the file system refuses it.
+    """
     folder = where.below(topic_folder(plan.topic))
     text = orjson.dumps(
         {"format": FORMAT, **asdict(plan)}, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS
     )
-    with told(f"{where.text}: cannot be written to"):
+    part = f"{folder}/.{NAME}.part"
+    with writing(where):
         where.files.create_dir(folder, recursive=True)
-        with where.files.open_output_stream(f"{folder}/.{NAME}.part") as stream:
-            stream.write(text + b"\n")
-        settle(where.files, f"{folder}/.{NAME}.part", f"{folder}/{NAME}")
+        try:
+            with where.files.open_output_stream(part) as stream:
+                stream.write(text + b"\n")
+            settle(where.files, part, f"{folder}/{NAME}")
+        except OSError:
+            with suppress(OSError):
+                where.files.delete_file(part)
+            raise
 
 
 def _plan(said: dict[str, Any]) -> Plan:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from worker.recording.layout import file_name, partition_folder
-from worker.recording.places import Place, told
+from worker.recording.places import Place, writing
 from worker.recording.records import NO_TIMESTAMP, Records
 from worker.recording.schema import SCHEMA, Cover, batch_of
 
@@ -65,7 +65,7 @@ class PartitionWriter:
         """Take records; writes what is full.
 
         Raises:
-            ConfigurationError, HeadraceError: the file system refuses it.
+            ConfigurationError, StorageError: the file system refuses it.
         """
         ends = np.cumsum(sizes(records))
         at = 0
@@ -87,9 +87,10 @@ class PartitionWriter:
         """Leave what is not whole: nothing of it stays, and the next run writes it anew."""
         if self._sink is None:
             return
-        with suppress(OSError, pa.ArrowInvalid):
-            self._writer.close()
-        self._writer.is_open = False  # where a full disk refused its footer too, it need not try again
+        if self._writer is not None:
+            with suppress(OSError, pa.ArrowInvalid):
+                self._writer.close()
+            self._writer.is_open = False  # where a full disk refused its footer too, it need not try again
         with suppress(OSError, pa.ArrowInvalid):
             self._sink.close()
         with suppress(OSError):
@@ -115,23 +116,23 @@ class PartitionWriter:
             # One chunk: where pages end must not depend on the polls either.
             self._groups.append(_bounds(self._held))
             table = pa.Table.from_batches([batch_of(records) for records in self._held], SCHEMA).combine_chunks()
-            with told(f"{self._where.text}: cannot be written to"):
+            with writing(self._where):
                 self._writer.write_table(table, row_group_size=len(table))
         self._held = []
         self._group_records = self._group_bytes = 0
 
     def _begin_file(self) -> None:
-        with told(f"{self._where.text}: cannot be written to"):
+        with writing(self._where):
             self._where.files.create_dir(self._folder(), recursive=True)
             self._sink = self._where.files.open_output_stream(self._part())
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            SCHEMA,
-            compression="zstd",
-            use_dictionary=["topic"],
-            write_statistics=["topic", "partition", "offset", "timestamp", "timestamp_type"],
-            write_page_checksum=True,
-        )
+            self._writer = pq.ParquetWriter(  # which writes its first bytes at once
+                self._sink,
+                SCHEMA,
+                compression="zstd",
+                use_dictionary=["topic"],
+                write_statistics=["topic", "partition", "offset", "timestamp", "timestamp_type"],
+                write_page_checksum=True,
+            )
 
     def _end_file(self, next_offset: int) -> None:
         self._write_group()
@@ -144,7 +145,7 @@ class PartitionWriter:
             groups=tuple(self._groups),
         )
         final = f"{self._folder()}/{file_name(self._topic, self._partition, self._first)}"
-        with told(f"{self._where.text}: cannot be written to"):
+        with writing(self._where):
             self._writer.add_key_value_metadata(cover.encode())
             self._writer.close()
             self._sink.close()

@@ -49,6 +49,8 @@ def look(where: Place, topic: str) -> Found:
         IncompatibleDataError: it is damaged.
     """
     require_bucket(where)
+    if kind_of(where, where.path) is fs.FileType.File:
+        raise ConfigurationError(f"{where.text}: is a file, and a recording is a folder: name another place")
     plan, files = read_plan(where, topic), recorded(where, topic)
     return Found(
         plan=plan,

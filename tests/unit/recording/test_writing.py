@@ -1,5 +1,9 @@
+import dataclasses
 import hashlib
 import itertools
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.recordings import files, make_records, rows, write
-from worker.errors import HeadraceError
+from worker.errors import ConfigurationError, StorageError
 from worker.recording import Recording, Records
 from worker.recording.places import place
+from worker.recording.plan import Asked, Plan, read_plan, write_plan
 from worker.recording.schema import COVER_KEY
 from worker.recording.writing import Limits, PartitionWriter, sizes
 
@@ -107,5 +112,49 @@ def test_another_reader_of_parquet_reads_it(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "topics").write_text("a file")
-    with pytest.raises(HeadraceError, match="cannot be written to"):
+    with pytest.raises(ConfigurationError, match="cannot be written to: a file stands where a folder should"):
         write(tmp_path, make_records())
+
+
+@contextmanager
+def limited(size: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def put(writer: PartitionWriter) -> None:
+    writer.add(SOME)
+    writer.finish(writer.next_offset)
+
+
+@pytest.mark.parametrize("size", [0, 2, 100, 1_000, -1])
+def test_a_file_that_cannot_be_ended_leaves_nothing(tmp_path: Path, size: int) -> None:
+    # Given how large a file would be
+    write(tmp_path / "whole", SOME)
+    (name,) = files(tmp_path / "whole")
+    most = (tmp_path / "whole" / name).stat().st_size
+    writer = PartitionWriter(place(tmp_path / "cut"), "clicks", 0, partitions=1, start=0, limits=Limits())
+    # When it is cut off in its first bytes, in its rows or in its footer
+    with limited(size % most), pytest.raises(StorageError, match="a file is larger than") as told:
+        put(writer)
+    assert "make room, or name another place. What has a file's name is whole" in str(told.value)
+    writer.abort()
+    # Then nothing is left of it, and it is written anew
+    assert files(tmp_path / "cut") == []
+    write(tmp_path / "cut", SOME)
+    assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
+
+
+def test_a_plan_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    plan = Plan(topic="clicks", topic_id="x", partitions=1, asked=Asked(), ranges={0: (0, 5)}, limits=Limits())
+    for before in (None, plan):
+        with limited(10), pytest.raises(StorageError, match="a file is larger than"):
+            write_plan(place(tmp_path), dataclasses.replace(plan, ranges={0: (0, 7)}))
+        assert read_plan(place(tmp_path), "clicks") == before
+        assert all(not name.endswith(".part") for name in files(tmp_path))
+        write_plan(place(tmp_path), plan)

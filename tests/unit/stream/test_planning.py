@@ -13,7 +13,7 @@ from tests.support.recordings import make_records, write
 from worker.errors import ConfigurationError, DamagedRecordingError
 from worker.recording.places import place, require_bucket
 from worker.recording.writing import Limits
-from worker.stream.planning import recorded
+from worker.stream.planning import look, recorded
 
 NOBODY = 65_534
 
@@ -62,6 +62,14 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
         ConfigurationError, match="topics/clicks: is a file, and files of topic clicks go into a folder"
     ):
         recorded(place(tmp_path), "clicks")
+
+
+def test_a_file_in_the_place_of_the_recording_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("notes on clicks")
+    with pytest.raises(ConfigurationError, match="notes: is a file, and a recording is a folder: name another place"):
+        look(place(tmp_path / "notes"), "clicks")
+    with pytest.raises(ConfigurationError, match="a file stands where a folder should"):
+        look(place(tmp_path / "notes" / "on"), "clicks")
 
 
 class Empty(BaseHTTPRequestHandler):
