@@ -42,7 +42,8 @@ def produce(kafka: Broker, topic: str, records: Iterable[dict[str, Any]], *, tra
     producer = Producer(
         # Idempotent: a batch that is sent again, to a topic whose leader is new, still keeps its place.
         {"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 5, "message.max.bytes": 8_000_000}
-        | {"enable.idempotence": True}
+        # Until it has its id, all of them wait.
+        | {"enable.idempotence": True, "queue.buffering.max.messages": 0}
         | ({} if transaction is None else {"transactional.id": transaction})
     )
     if transaction is not None:

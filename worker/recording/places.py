@@ -111,7 +111,7 @@ def told(what: str, then: str = "") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise ConfigurationError(f"{what}: it is not there: {mask(str(error))}") from error
+        raise ConfigurationError(f"{what}: it is not there: {mask(str(error))}; name another place") from error
     except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
         raise ConfigurationError(
             f"{what}: a file stands where a folder should, or a folder for a file: {mask(str(error))}; "

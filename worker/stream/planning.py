@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from pyarrow import fs
 
@@ -15,6 +16,8 @@ from worker.recording.segment import Segment
 from worker.recording.times import as_text
 from worker.recording.writing import Limits
 from worker.stream.span import Bounds, Span
+
+_NAMED: Final = 3  # partitions, in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +157,8 @@ def _check_not_less(span: Span, where: Place, at: Mapping[int, int], asked: Aske
         return
     more = [number for number in bounds if number in at and stops[number] < at[number]]
     if more:
-        held = ", ".join(f"before {at[number]}, not {stops[number]}, of partition {number}" for number in more)
+        held = ", ".join(f"before {at[number]}, not {stops[number]}, of partition {number}" for number in more[:_NAMED])
+        held += f", and likewise of {len(more) - _NAMED} more" if len(more) > _NAMED else ""
         raise ConfigurationError(
             f"{where.text}: holds more offsets than {said} asks for: {held}. What is recorded is not cut: record into "
             "another folder, or go on here with a later end, or with none"

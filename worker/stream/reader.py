@@ -98,9 +98,10 @@ class RangeReader:
             if message.error() is not None:  # after the records: an end lies behind them
                 self._judge(message)
         ended = [number for number, stop in self.open.items() if stop is not None and self.at[number] >= stop]
-        for number in ended:
-            del self.open[number]
-        self._consumer.incremental_unassign([TopicPartition(self.topic, number) for number in ended])
+        if ended:
+            for number in ended:
+                del self.open[number]
+            self._consumer.incremental_unassign([TopicPartition(self.topic, number) for number in ended])
         if self._silent_seconds > _SILENCE_SECONDS and any(stop is not None for stop in self.open.values()):
             raise BrokerUnreachableError(self._silence())
         return [records for records in found if len(records)], ended
