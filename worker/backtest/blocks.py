@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import IncompatibleDataError
-from worker.evaluation.runlog import write_whole
+from worker.files import write_whole
 from worker.quality.progress import BINS, EVENTS, LABEL, LOSS, WEIGHT, Progress
 
 

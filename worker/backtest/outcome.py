@@ -14,7 +14,8 @@ from worker.backtest.running import Measured, Task, Where
 from worker.backtest.survey import Survey
 from worker.backtest.winner import as_toml
 from worker.errors import HeadraceError
-from worker.evaluation.runlog import RunLog, write_whole
+from worker.evaluation.runlog import RunLog
+from worker.files import write_whole
 from worker.report.page import write_report
 
 

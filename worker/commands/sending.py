@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
@@ -35,14 +34,6 @@ def print_lines(lines: Iterable[bytes]) -> None:
         # What is still buffered has nowhere to go, and the interpreter would complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file in one step: whoever reads it finds all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 def as_text(milliseconds: int) -> str:

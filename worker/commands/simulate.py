@@ -68,7 +68,8 @@ def simulate(
 
     import orjson
 
-    from worker.commands.sending import as_text, progress_bar, write_whole
+    from worker.commands.sending import as_text, progress_bar
+    from worker.files import write_whole
     from worker.settings import load as load_config
     from worker.simulate import Planted
     from worker.simulate import simulate as run

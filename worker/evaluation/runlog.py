@@ -4,18 +4,17 @@ Written whole or not at all, and read back only as what it is: a document of ano
 not belong there, is refused with the place of it.
 """
 
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationError
 
 from worker import __version__
-from worker.errors import ConfigurationError, IncompatibleDataError
+from worker.errors import IncompatibleDataError
 from worker.evaluation.evaluation import Evaluation
 from worker.evaluation.measures import Bin, Mark, Measures, Part, Slice, Window
 from worker.evaluation.pace import Pace
+from worker.files import write_whole
 
 FORMAT: Final = 1
 
@@ -148,7 +147,7 @@ class RunLog(Part):
         """Write it as JSON; a reader sees all of it or what was there before.
 
         Raises:
-            ConfigurationError: the file cannot be written.
+            ConfigurationError, StorageError: the file cannot be written.
         """
         write_whole(Path(path), self.model_dump_json(indent=1).encode() + b"\n")
 
@@ -167,24 +166,6 @@ class RunLog(Part):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise IncompatibleDataError(f"{path} is no run log of format {FORMAT}: {_said(error)}") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nobody sees a part of it: beside it, then in its place.
-
-    Raises:
-        ConfigurationError: it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}; name another place") from error
-    finally:
-        with suppress(OSError):  # it is in its place, or was never there
-            beside.unlink()
 
 
 def _said(error: ValidationError) -> str:

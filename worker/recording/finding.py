@@ -6,12 +6,13 @@ from typing import Final
 from pyarrow import fs
 
 from worker.errors import ConfigurationError
+from worker.files import told
 from worker.recording import layout
 from worker.recording.checks import choose_topic
 from worker.recording.kcat import STDIN, read_kcat
 from worker.recording.lines import LinesSegment
 from worker.recording.parquet import ParquetSegment
-from worker.recording.places import Place, kind_of, told
+from worker.recording.places import Place, kind_of
 from worker.recording.segment import Segment
 
 _FOOTERS: Final = 8  # read at once: on an object store it is all waiting

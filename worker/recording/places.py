@@ -1,6 +1,5 @@
 """Where recordings are: a folder of this machine, or an address that Arrow or fsspec knows a file system for."""
 
-import errno
 import fcntl
 import os
 import re
@@ -13,16 +12,11 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import fs
 
-from worker.errors import ConfigurationError, StorageError
+from worker.errors import ConfigurationError
+from worker.files import told
 from worker.passthrough import mask
 
 _STORES: Final = ("s3", "gcs", "abfs")  # whose paths begin with a bucket, which we never make
-_FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
-_FULL: Final = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota of the disk is used up",
-    errno.EFBIG: "a file is larger than the disk, or the limit of the process (ulimit -f), allows",
-}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -98,33 +92,6 @@ def require_bucket(where: Place) -> None:
     bucket = where.path.partition("/")[0]
     if where.files.type_name in _STORES and kind_of(where, bucket) is fs.FileType.NotFound:
         raise ConfigurationError(f"{where.text}: there is no bucket {bucket!r}: make it, or name another one")
-
-
-@contextmanager
-def told(what: str, then: str = "") -> Iterator[None]:
-    """Put what a file system refuses into our words: `what` could not be done, why, and `then` what follows.
-
-    Raises:
-        ConfigurationError: it is not there, something else is, or it is not permitted.
-        StorageError: the disk is full, or the file system fails in another way.
-    """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"{what}: it is not there: {mask(str(error))}; name another place") from error
-    except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        raise ConfigurationError(
-            f"{what}: a file stands where a folder should, or a folder for a file: {mask(str(error))}; "
-            "name another place"
-        ) from error
-    except OSError as error:
-        if error.errno in _FORBIDDEN or "ACCESS_DENIED" in str(error):  # the latter of an object store
-            raise ConfigurationError(
-                f"{what}: not permitted: {mask(str(error))}; name another place, or ask for it"
-            ) from error
-        problem = _FULL.get(error.errno or 0)
-        do = f"{problem}: make room, or name another place" if problem else f"{mask(str(error))}; try again"
-        raise StorageError(f"{what}: {do}{then and f'. {then}'}") from error
 
 
 def writing(where: Place) -> AbstractContextManager[None]:

@@ -13,8 +13,9 @@ import orjson
 from pyarrow import fs
 
 from worker.errors import ConfigurationError, DamagedRecordingError
+from worker.files import told
 from worker.recording.layout import topic_folder
-from worker.recording.places import Place, kind_of, told, writing
+from worker.recording.places import Place, kind_of, writing
 from worker.recording.times import as_text
 from worker.recording.writing import Limits, settle
 

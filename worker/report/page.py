@@ -19,7 +19,8 @@ import orjson
 
 from worker import __version__
 from worker.errors import ConfigurationError
-from worker.evaluation.runlog import Compared, RunLog, write_whole
+from worker.evaluation.runlog import Compared, RunLog
+from worker.files import write_whole
 from worker.report import details, figures, overview, tables, values
 from worker.report.chart import Chart
 from worker.report.comparing import ranked
