@@ -19,6 +19,10 @@ from worker.replay.source import require_events
 WARM_UP: Final = 0.1  # of the records: the model knows nothing yet, so who knows less is better off
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
 _MANY = 1_000  # of a unit: then the next larger one tells more
+MOST_SHARDS: Final = 1_024  # that keys are parted among: each takes a megabyte and more beside what it learns
+# What ends one version of a merged shard, and folds in one version of another: measured, with few rows a version.
+_VERSION_SECONDS, _FOLDING_SECONDS = 9e-4, 2e-5
+_LONG_SECONDS = 60.0  # of a run, that is worth a warning
 
 
 class Backtest:
@@ -104,7 +108,8 @@ class Backtest:
         shards = len(recording.ranges) if self.asked.where.shards is None else self.asked.where.shards
         edges = tuple(looked.edges(begin_ms).tolist())
         tasks = [self._task(candidate, looked, edges) for candidate in self.asked.candidates]
-        return Prepared(self.asked, tasks, looked, begin_ms, shards, warnings=recording.warnings)
+        warnings = [*recording.warnings, *self._slow(looked, shards)]
+        return Prepared(self.asked, tasks, looked, begin_ms, shards, warnings=warnings)
 
     def run(self, progress: Callable[[int], None] = lambda _records: None) -> Outcome:
         """Do all of it; `progress` is called with the number of records that were done since the last call."""
@@ -127,11 +132,34 @@ class Backtest:
             raise ConfigurationError("at least one process is needed: --jobs 1 or more")
         if not 0 < self.asked.confidence < 1:
             raise ConfigurationError("a confidence lies between 0 and 1, such as 0.95")
+        if self.asked.where.shards is not None and not 1 <= self.asked.where.shards <= MOST_SHARDS:
+            raise ConfigurationError(
+                f"--shards {self.asked.where.shards}: from 1 to {MOST_SHARDS:,} shards can be tried; each has a model "
+                "and sums of its own, in every run"
+            )
         if self.asked.where.shards is not None and self.asked.candidates[0].config.events.skip:
             raise ConfigurationError(
                 "events.skip names partitions and offsets as they were recorded, and --shards makes others: leave "
                 "out one"
             )
+
+    def _slow(self, looked: Survey, shards: int) -> list[str]:
+        """Warn where runs would be busy with versions rather than with events."""
+        intervals = [interval_ms(it.config) for it in self.asked.candidates if it.config.model.merge]
+        if shards < 2 or not intervals:
+            return []
+        interval = max(1, min(intervals))
+        versions = min(looked.records, shards * (looked.span_ms // interval + 1))
+        seconds = versions * (_VERSION_SECONDS + (shards - 1) * _FOLDING_SECONDS)
+        if seconds < _LONG_SECONDS:
+            return []
+        told = (
+            f"merged, {shards:,} shards end up to {versions:,} versions a run, one for every {_duration(interval)} of "
+            "the log in which they learn (commit.interval_seconds), and each folds in those of all others: "
+            f"some {seconds / 60:,.0f} minutes a run. A longer interval or fewer shards make it less, model.merge = "
+            "false none of it"
+        )
+        return [told]
 
     def _require_fits(self, recording: Recording) -> None:
         beyond = sorted(set(self.asked.candidates[0].config.events.skipped) - set(range(recording.shards)))

@@ -22,6 +22,7 @@ from worker.backtest.timing import Timing
 from worker.evaluation.configuration import changed
 from worker.evaluation.evaluation import Evaluation
 from worker.evaluation.runlog import RunLog
+from worker.events.partition import Partitioner
 from worker.learning import Learning
 from worker.model.batch import Batch
 from worker.quality.progress import Judged
@@ -50,6 +51,7 @@ class Where(_Told):
     end: int | None = None
     partitions: tuple[int, ...] | None = None
     shards: int | None = None  # by the keys of records; None: the partitions as they were recorded
+    parted: str | None = None  # the file that holds the records by these shards, once they are parted
 
     def recording(self) -> Recording:
         """Look at the files.
@@ -66,10 +68,9 @@ class Where(_Told):
             lean=self.shards is None,  # keys are for sharding only
         )
 
-    def open(self, learning: Learning) -> Source:
+    def open(self) -> Source:
         """Look at the files, and give the shards; raises as `recording` does."""
-        recording = self.recording()
-        return recording if self.shards is None else Resharded(recording, self.shards, learning.events.partitioner)
+        return self.recording() if self.parted is None else Resharded(Path(self.parted))
 
 
 class Task(_Told):
@@ -85,6 +86,11 @@ class Task(_Told):
     delay_ms: int
     batch_ms: int  # 0 for a model that learns online
     edges: tuple[int, ...]  # when blocks of time begin; what is earlier is not measured
+
+    @property
+    def partitioner(self) -> Partitioner:
+        """Name what finds the shard of a key, where shards are made of keys."""
+        return Learning.model_validate(self.learning).events.partitioner
 
     @property
     def digest(self) -> str:
@@ -165,7 +171,7 @@ def run(
     clock = time.perf_counter
     when, began = time.time_ns() // 1_000_000, clock()
     learning = Learning.model_validate(task.learning)
-    source = task.where.open(learning) if source is None else source
+    source = task.where.open() if source is None else source
     states, shards = _learn(task, learning, source, progress, clock)
     evaluation, blocks = Evaluation.of(learning, clock), Blocks.empty(len(task.edges), logistic=_logistic(learning))
     for number in sorted(shards):

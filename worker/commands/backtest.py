@@ -77,7 +77,10 @@ def _warm_up(_context: click.Context, _parameter: click.Parameter, text: str) ->
     "--warm-up", default="10%", show_default=True, callback=_warm_up, metavar="10%|1d",
     help="Learn so much without measuring it: a share of the records, or a duration.",
 )  # fmt: skip
-@click.option("--shards", type=click.IntRange(1, 4096), help="By the keys of records.  [default: as recorded]")
+@click.option(
+    "--shards", type=click.IntRange(1, 1_024), metavar="N",
+    help="Part records among so many, by their keys, up to 1,024.  [default: as recorded]",
+)  # fmt: skip
 @click.option("--topic", help="Where the recording holds several.")
 @click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), help="Only this one; repeatable.")
 @click.option("--from-timestamp", callback=time_of, metavar="TIME", help="From this record timestamp on.")

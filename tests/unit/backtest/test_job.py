@@ -142,6 +142,8 @@ def test_shards_by_key_are_a_single_model_where_there_is_one(recording, tmp_path
         ({"warm_up": 400.0 * DAY}, "nothing is left to measure"),
         ({"delay_ms": -1}, "not known before its event"),
         ({"jobs": 0}, "at least one process"),
+        ({"shards": 0}, "from 1 to 1,024 shards"),
+        ({"shards": 4_096}, "--shards 4096: from 1 to 1,024 shards"),
         ({"confidence": 1.0}, "between 0 and 1"),
     ],
 )
@@ -149,6 +151,20 @@ def test_what_cannot_be_is_refused_before_anything_runs(recording, tmp_path, ask
     with pytest.raises(ConfigurationError, match=message):
         Backtest(recording, CONFIGURATIONS, tmp_path / "out", **asked).prepare()
     assert not (tmp_path / "out").exists()
+
+
+def test_many_versions_of_many_shards_are_warned_of(recording, tmp_path):
+    # Of 3,000 records in ten days hardly two lie in one second: each ends a version, and all others fold it in.
+    def warned(shards, *, merge=True):
+        configurations = {"default": config_of(learning_of(merge=merge))}
+        return Backtest(recording, configurations, tmp_path, shards=shards, jobs=1).prepare().warnings
+
+    assert warned(16) == []
+    (told,) = warned(1_024)
+    assert "1,024 shards end up to 3,000 versions a run, one for every 1 s of the log" in told
+    assert warned(1_024, merge=False) == []
+    slow = {"default": config_of(learning_of(merge=True), commit={"interval_seconds": 10 * 86_400.0})}
+    assert Backtest(recording, slow, tmp_path, shards=1_024, jobs=1).prepare().warnings == []
 
 
 def test_ranges_to_skip_of_another_topic_are_refused(recording, tmp_path):
