@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from worker.backtest.candidates import Candidate, distinct, interval_ms, with_baselines
+from worker.backtest.candidates import Candidate, distinct, with_baselines
+from worker.backtest.deciding import interval_ms
 from worker.backtest.outcome import Asked, Outcome, Prepared
 from worker.backtest.running import Task, Where
 from worker.backtest.survey import Survey, survey
@@ -83,7 +84,8 @@ class Backtest:
             partitions=None if partitions is None else tuple(partitions), shards=shards,
         )  # fmt: skip
         self.asked = Asked(
-            candidates=with_baselines(distinct(found), batches, base_rate=base_rate), where=where, folder=Path(out),
+            candidates=with_baselines(distinct(found, by_key=shards is not None), batches, base_rate=base_rate),
+            where=where, folder=Path(out),
             delay_ms=delay_ms, warm_up=warm_up, confidence=confidence, seed=seed,
             jobs=len(os.sched_getaffinity(0)) if jobs is None else jobs,
         )  # fmt: skip
@@ -98,7 +100,7 @@ class Backtest:
         recording = self.asked.where.recording()
         require_events(recording)
         self._require_fits(recording)
-        looked = survey(recording, progress)
+        looked = survey(recording, progress, keyed=self.asked.where.shards is not None)
         if self.asked.where.shards is not None and looked.keyless:
             raise ConfigurationError(
                 f"{recording.location}: {looked.keyless:,} of {looked.records:,} records have no key, and shards are "
@@ -108,7 +110,7 @@ class Backtest:
         shards = len(recording.ranges) if self.asked.where.shards is None else self.asked.where.shards
         edges = tuple(looked.edges(begin_ms).tolist())
         tasks = [self._task(candidate, looked, edges) for candidate in self.asked.candidates]
-        warnings = [*recording.warnings, *self._slow(looked, shards)]
+        warnings = [*recording.warnings, *self._slow(looked, shards), *self._unguarded()]
         return Prepared(self.asked, tasks, looked, begin_ms, shards, warnings=warnings)
 
     def run(self, progress: Callable[[int], None] = lambda _records: None) -> Outcome:
@@ -158,6 +160,16 @@ class Backtest:
             "the log in which they learn (commit.interval_seconds), and each folds in those of all others: "
             f"some {seconds / 60:,.0f} minutes a run. A longer interval or fewer shards make it less, model.merge = "
             "false none of it"
+        )
+        return [told]
+
+    def _unguarded(self) -> list[str]:
+        """Warn where a worker would judge blocks of events, which no run does."""
+        if not any(it.config.quality.freeze_events for it in self.asked.candidates):
+            return []
+        told = (
+            "the poison breaker (quality.freeze_events) is not at work in a backtest: every event is learned. "
+            "events.skip passes ranges of offsets over"
         )
         return [told]
 

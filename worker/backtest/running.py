@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from worker import __version__
 from worker.backtest.base_rate import BaseRate
 from worker.backtest.blocks import Blocks
+from worker.backtest.deciding import measured
 from worker.backtest.deferred import Deferred
 from worker.backtest.resharded import Resharded
 from worker.backtest.timing import Timing
@@ -95,9 +96,16 @@ class Task(_Told):
     @property
     def digest(self) -> str:
         """Digest all that decides what is measured: 32 hexadecimal digits."""
-        told = self.model_dump(mode="json", exclude={"name", "where", "poll_events"})
-        told |= {"shards": self.where.shards, "headrace": __version__, "format": _FORMAT}
+        learning = Learning.model_validate(self.learning)
+        told = self.model_dump(mode="json", exclude={"name", "where", "poll_events", "learning", "interval_ms"})
+        told |= {"learning": measured(learning), "features": list(learning.features), "shards": self.where.shards}
+        told |= {"interval_ms": self.interval_ms if self.meets(learning) else 0}
+        told |= {"headrace": __version__, "format": _FORMAT}
         return xxhash.xxh3_128_hexdigest(orjson.dumps(told, option=orjson.OPT_SORT_KEYS))
+
+    def meets(self, learning: Learning) -> bool:
+        """Tell whether shards are merged, window by window."""
+        return learning.model.merge and self.kind != "base rate"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -201,7 +209,7 @@ def _learn(
     shards = {number: _Shard(learning, len(edges), clock) for number in states}
     kind = BaseRate if task.kind == "base rate" else Deferred
     pipelines = {number: kind(learning, shards[number], timing, edges) for number in states}
-    merged = learning.model.merge and task.kind != "base rate"
+    merged = task.meets(learning)
     exchange = InStep(states) if merged and len(states) > 1 else Alone()
     courses = [
         Fresh(

@@ -84,10 +84,35 @@ def test_a_run_of_other_settings_records_or_options_is_not_taken(recording, tmp_
     assert waiting(shards=1) == ["default", "base rate"]
     assert waiting(configurations={"default": CONFIGURATIONS["fading"]}) == ["default", "base rate"]
     assert waiting(recorded(tmp_path / "other", partitions=2, seed=1)) == ["default", "base rate"]
+    # What decides nothing keeps nothing from being taken.
+    elsewhere = CONFIGURATIONS["default"].model_copy(
+        update={"model": CONFIGURATIONS["default"].model.model_copy(update={"topic": "elsewhere"})}
+    )
+    assert waiting(configurations={"default": elsewhere}) == []
     # Who asks under another name is given what was measured.
     named = Backtest(recording, {"mine": CONFIGURATIONS["default"]}, tmp_path, jobs=1).run()
     assert named.kept == 2
     assert {log.name for log in named.logs} == {"mine", "base rate"}
+
+
+def test_other_keys_are_other_runs_where_shards_are_made_of_them(tmp_path):
+    n = 300
+    values = [b'{"user":"u%d","item":"i%d","label":%d}' % (at % 5, at % 7, at % 2) for at in range(n)]
+    for name, keys in (("one", 5), ("other", 6)):
+        times = [START + at * MINUTE for at in range(n)]
+        records = make_records(
+            offsets=range(n), times=times, values=values, keys=[b"u%d" % (at % keys) for at in range(n)]
+        )
+        write(tmp_path / name, records)
+    few = {"default": CONFIGURATIONS["default"]}
+
+    def waiting(name, shards):
+        return len(Backtest(tmp_path / name, few, tmp_path / "out", shards=shards, jobs=1).prepare().waiting)
+
+    for shards in (None, 2):
+        Backtest(tmp_path / "one", few, tmp_path / "out", shards=shards, jobs=1).run()
+    assert (waiting("one", None), waiting("one", 2)) == (0, 0)
+    assert (waiting("other", None), waiting("other", 2)) == (0, 2)
 
 
 def test_what_is_written(recording, tmp_path):
@@ -165,6 +190,13 @@ def test_many_versions_of_many_shards_are_warned_of(recording, tmp_path):
     assert warned(1_024, merge=False) == []
     slow = {"default": config_of(learning_of(merge=True), commit={"interval_seconds": 10 * 86_400.0})}
     assert Backtest(recording, slow, tmp_path, shards=1_024, jobs=1).prepare().warnings == []
+
+
+def test_that_no_block_is_judged_is_told(recording, tmp_path):
+    learning = {"features": {"user": {}, "item": {}}, "quality": {"freeze_events": 500, "freeze_rejected_share": 0.1}}
+    prepared = Backtest(recording, {"default": Config.model_validate(learning)}, tmp_path).prepare()
+    (told,) = prepared.warnings
+    assert "the poison breaker (quality.freeze_events) is not at work in a backtest" in told
 
 
 def test_ranges_to_skip_of_another_topic_are_refused(recording, tmp_path):
