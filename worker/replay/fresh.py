@@ -15,9 +15,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.pipeline import Pipeline
+from worker.pipeline import Pipeline, Prepared
 from worker.recording.records import Records
-from worker.replay.course import Leg, Mark
+from worker.replay.course import Leg, Mark, Noting
 from worker.replay.exchange import Exchange
 from worker.replay.source import Source
 from worker.snapshot.boundary import Boundary
@@ -36,6 +36,8 @@ class Fresh:
         exchange: is told which window comes next.
         interval_ms: of a window.
         batch_events: that are learned at once: it changes no bit.
+        cut_ms: no batch holds records from before this time of the log and later ones.
+        note: hears of what is rejected.
     """
 
     def __init__(
@@ -47,10 +49,13 @@ class Fresh:
         exchange: Exchange,
         interval_ms: int,
         batch_events: int,
+        cut_ms: int | None = None,
+        note: Noting = lambda _records, _rejected: None,
     ) -> None:
         self.state = state
         self._source, self._pipeline, self._exchange = source, pipeline, exchange
         self._interval_ms, self._batch_events = max(1, interval_ms), batch_events
+        self._cut_ms, self._note = cut_ms, note
         self._windows: list[int] = []  # begun, and not ended yet: the first is the one that ends next
         self._lock = threading.Lock()  # one thread reads ahead, another one learns
 
@@ -68,7 +73,7 @@ class Fresh:
                 continue
             times = np.maximum.accumulate(np.maximum(records.timestamps, latest))
             latest = times[-1]
-            for records_of, of in self._parts(records, times // self._interval_ms):
+            for records_of, of in self._parts(records, times):
                 if held is not None:
                     ends = of != window
                     yield replace(held, mark=Mark(position=window)) if ends else held
@@ -79,6 +84,12 @@ class Fresh:
                 held = Leg(records=records_of, pipeline=self._pipeline, next_offset=next_offset)
         if held is not None:
             yield replace(held, mark=Mark(position=window))
+
+    def learn(self, leg: Leg, prepared: Prepared) -> None:
+        """Learn them."""
+        leg.pipeline.take(self.state, prepared, leg.next_offset)
+        if leg.records is not None and prepared.rejected:
+            self._note(leg.records, prepared.rejected)
 
     def sealed(self, mark: Mark, boundary: Boundary) -> bool:  # noqa: ARG002 - as the protocol has it
         """Go on."""
@@ -97,10 +108,13 @@ class Fresh:
             if self._windows[0] == window:
                 self._exchange.begins(self.state.shard, window)
 
-    def _parts(self, records: Records, windows: NDArray[np.int64]) -> Iterator[tuple[Records, int]]:
+    def _parts(self, records: Records, times: NDArray[np.int64]) -> Iterator[tuple[Records, int]]:
         """Cut records by their windows, and where they are too many to be learned at once."""
-        cuts = [0, *(np.flatnonzero(np.diff(windows)) + 1).tolist(), len(records)]
+        windows = times // self._interval_ms
+        cuts = {0, *(np.flatnonzero(np.diff(windows)) + 1).tolist(), len(records)}
+        if self._cut_ms is not None:
+            cuts.add(int(np.searchsorted(times, self._cut_ms)))
         most = self._pipeline.records(self._batch_events)
-        for begin, end in pairwise(cuts):
+        for begin, end in pairwise(sorted(cuts)):
             for at in range(begin, end, most):
                 yield records.slice(at, min(at + most, end)), int(windows[begin])

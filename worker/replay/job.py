@@ -10,11 +10,13 @@ from worker.config import Config
 from worker.errors import ConfigurationError
 from worker.evaluation.configuration import changed
 from worker.evaluation.evaluation import Evaluation
+from worker.evaluation.rejections import Rejections
 from worker.evaluation.runlog import RunLog
 from worker.pipeline import Pipeline
 from worker.quality.watch import Watch
 from worker.replay.beginning import begin_at, put_in_step
 from worker.replay.chain import Chain
+from worker.replay.course import Noting
 from worker.replay.engine import Engine
 from worker.replay.exchange import Alone, InStep
 from worker.replay.fresh import Fresh
@@ -92,6 +94,7 @@ class Replay:
         self.threads, self.name, self.where = threads, name, where or source.topic
         self._progress, self._wall, self._clock = progress, wall, clock
         self._evaluations: dict[int, Evaluation] = {}
+        self._rejections: dict[int, Rejections] = {}
         self._before: tuple[Counter[str], Counter[str]] = Counter(), Counter()  # what was counted before the replay
         if chain is None and (mode == "as recorded" or self._goes_on):
             raise ConfigurationError("a published model has to be named: its topic in Kafka, or a recording of that")
@@ -134,6 +137,7 @@ class Replay:
         again = Again(
             source=self.source, chain=self.chain, last=self.to_version, threads=self.threads,
             batch_events=self.config.run.poll_events, progress=progress, observer=self._observer,
+            rejections=self._noting,
             shards=None if self.config.model.merge or here >= there else here & there,
         )  # fmt: skip
         verdicts = again.run()
@@ -151,7 +155,7 @@ class Replay:
             Fresh(
                 state=state, source=self.source, pipeline=Pipeline(learning, self._observer(shard)), exchange=exchange,
                 interval_ms=round(self.config.commit.interval_seconds * 1_000),
-                batch_events=self.config.run.poll_events,
+                batch_events=self.config.run.poll_events, note=self._noting(shard),
             )
             for shard, state in states.items()
         ]  # fmt: skip
@@ -188,10 +192,15 @@ class Replay:
         self._evaluations[shard] = Evaluation.of(self.config.learning, self._clock)
         return self._evaluations[shard].observe
 
+    def _noting(self, shard: int) -> Noting:
+        self._rejections[shard] = Rejections()
+        return self._rejections[shard].add
+
     def _log(self, states: dict[int, ShardState], when: int, seconds: float) -> RunLog:
-        whole = Evaluation.of(self.config.learning, self._clock)
+        whole, examples = Evaluation.of(self.config.learning, self._clock), Rejections()
         for shard in sorted(self._evaluations):
             whole.merge(self._evaluations[shard])
+            examples.merge(self._rejections[shard])
         (rejected, skipped), before = counted(states.values()), self._before
         return RunLog.of(
             whole,
@@ -202,6 +211,7 @@ class Replay:
             source=self.where,
             configuration=changed(self.config.learning),
             rejected=dict(sorted((rejected - before[0]).items())),
+            examples=dict(sorted(examples.examples.items())),
             skipped=dict(sorted((skipped - before[1]).items())),
             digests={shard: state.digest() for shard, state in sorted(states.items())},
         )

@@ -13,7 +13,7 @@ from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.pipeline import Observer
 from worker.replay.beginning import Beginning, begin
 from worker.replay.chain import Chain
-from worker.replay.course import Leg
+from worker.replay.course import Leg, Noting
 from worker.replay.engine import Engine
 from worker.replay.exchange import Alone, AsPublished
 from worker.replay.recorded import Difference, MissingEventsError, Recorded
@@ -65,6 +65,7 @@ class Again:
         batch_events: that are learned at once: it changes no bit.
         progress: called with the number of records that were learned since the last call.
         observer: gives who looks at what a shard learns.
+        rejections: gives who hears of what of a shard is rejected.
     """
 
     source: Source
@@ -76,6 +77,7 @@ class Again:
     batch_events: int = 10_000
     progress: Callable[[int], None] = lambda _records: None
     observer: Callable[[int], Observer | None] = lambda _shard: None
+    rejections: Callable[[int], Noting] = lambda _shard: lambda _records, _rejected: None
     states: dict[int, ShardState] = field(default_factory=dict)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     counted_before: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
@@ -196,6 +198,7 @@ class Again:
             note=self.chain.note,
             observer=self.observer(shard),
             learned_by=beginning.manifest,
+            rejections=self.rejections(shard),
         )
 
     def _judge(self, manifest: Manifest, _: Boundary, difference: Difference | None) -> bool:

@@ -42,7 +42,7 @@ def write_report(
     Args:
         path: of the HTML file.
         runs: at least one; all of the same loss.
-        comparison: of them, event by event; that of the first run that has one, unless it is given.
+        comparison: of them, event by event, where there is one.
         now: seconds since 1970; the wall clock unless it is given.
 
     Raises:
@@ -70,8 +70,6 @@ def report(runs: Sequence[RunLog], comparison: Sequence[Compared] | None = None,
             f"runs of logistic and of squared loss do not compare: {told}. Make a report of each kind"
         )
     runs = _told_apart(runs)
-    if comparison is None:
-        comparison = next((run.comparison for run in runs if run.comparison), None)
     best = ranked(runs)[:MOST_SHOWN]
     shown = [run for run in runs if any(run is one for one in best)]
     axis = figures.axis_of(shown)

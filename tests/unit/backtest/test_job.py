@@ -192,6 +192,39 @@ def test_many_versions_of_many_shards_are_warned_of(recording, tmp_path):
     assert Backtest(recording, slow, tmp_path, shards=1_024, jobs=1).prepare().warnings == []
 
 
+@pytest.mark.parametrize("shards", [None, 3])
+def test_what_is_rejected_and_skipped_is_of_the_records_that_are_measured(tmp_path, shards):
+    # Given bad records, ids that come twice and negatives that are left out, before the warm-up ends and after
+    n, begin = 400, START + 100 * MINUTE
+    rng = np.random.default_rng(0)
+    values, bad = [], {"before": 0, "after": 0}
+    for at in range(n):
+        label, number = int(rng.integers(2)), at - at % 3  # of three with one id, two are there again
+        values.append(b'{"user":"u%d","item":"i%d","label":%d,"id":"%d"}' % (at % 5, at % 7, label, number))
+        if rng.random() < 0.1:
+            values[-1] = b"nope %d" % at
+            bad["before" if at < 100 else "after"] += 1
+    times = [START + at * MINUTE for at in range(n)]
+    keys = [b"k%d" % (at // 3) for at in range(n)]
+    write(tmp_path / "in", make_records(offsets=range(n), times=times, values=values, keys=keys))
+    config = Config.model_validate(
+        {"features": {"user": {}, "item": {}}, "events": {"id": "id", "keep_negatives": 0.5}, "model": {"factors": 2}}
+    )
+    # When it is measured from the hundredth record on
+    asked = Backtest(
+        tmp_path / "in", {"default": config}, tmp_path / "out", warm_up=100.0 * MINUTE, shards=shards, jobs=1,
+    )  # fmt: skip
+    outcome = asked.run()
+    assert outcome.measured_from_ms == begin
+    for log in outcome.logs:
+        # Then every record after it is measured, rejected or skipped, and none before
+        assert log.rejected == {"not_json": bad["after"]}
+        assert min(bad.values()) > 0
+        assert set(log.skipped) == {"duplicate", "negative"}
+        assert log.events + sum(log.rejected.values()) + sum(log.skipped.values()) == 300
+        assert [int(one.value.removeprefix("nope ")) >= 100 for one in log.examples["not_json"]] == [True] * 3
+
+
 def test_that_no_block_is_judged_is_told(recording, tmp_path):
     learning = {"features": {"user": {}, "item": {}}, "quality": {"freeze_events": 500, "freeze_rejected_share": 0.1}}
     prepared = Backtest(recording, {"default": Config.model_validate(learning)}, tmp_path).prepare()
@@ -270,5 +303,5 @@ def test_a_recording_of_which_nothing_can_be_read_is_no_ranking(tmp_path):
     n = 20
     times = [START + at * MINUTE for at in range(n)]
     write(tmp_path / "in", make_records(offsets=range(n), times=times, values=[b"{nope"] * n))
-    with pytest.raises(IncompatibleDataError, match=r"no event was measured of default .rejected: not_json 20"):
+    with pytest.raises(IncompatibleDataError, match=r"no event was measured of default .rejected: not_json 18"):
         Backtest(tmp_path / "in", CONFIGURATIONS, tmp_path / "out", jobs=1).run()

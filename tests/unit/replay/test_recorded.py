@@ -57,6 +57,11 @@ def test_every_version_is_reproduced(model, threads):
     ]
     assert min(writer.state.version for writer in live.writers) > 5
     assert result.log.events == sum(writer.state.progress.events for writer in live.writers)
+    values = {shard: records.values.to_pylist() for shard, records in source.partitions.items()}
+    for reason, counted in result.log.rejected.items():
+        some = result.log.examples[reason]
+        assert len(some) == min(counted, 3)
+        assert {values[one.shard][one.offset] for one in some} == {{"not_json": b"no json", "tombstone": None}[reason]}
 
 
 def rich() -> Learning:
