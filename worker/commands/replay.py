@@ -225,6 +225,9 @@ def _tell(result: "Result", out: Path | None, model_topic: str | None, *, as_jso
     click.echo(table(("shard", "versions", "events", "rows", "next offset", "digest"), lines, left=("digest",)))
     if result.verdicts:
         click.echo("every digest is the one that was published")
+    if result.taken:
+        others = ", ".join(map(str, result.taken))
+        click.echo(f"what the shards {others} added was taken as published: their events are not there")
     if out is not None:
         click.echo(f"written to {out / 'run.json'}; to look at: {out / 'report.html'}")
     if model_topic is not None:
@@ -247,4 +250,5 @@ def _as_data(result: "Result") -> dict[str, Any]:
             for shard, state in sorted(result.states.items())
         },
         "verdicts": [as_data(one) for one in result.verdicts],
+        "taken": result.taken,
     }

@@ -221,6 +221,17 @@ class Chain:
             known = Peer(version=after, offset=self._offsets.get((shard, after), 0))
             yield from since(self._reader(shard), self.model, self.config.model.factors, known, upto)
 
+    def adding(self, shard: int, after: int) -> Iterator[Folding]:
+        """Give what a shard has added after a version, as it was published, to the last one; reads beside all else.
+
+        Raises:
+            TrimmedError: it is no longer there.
+        """
+        with self._lock:
+            reader = self._readers.enter_context(self._open(shard))
+            known = Peer(version=after, offset=self._offsets.get((shard, after), 0))
+        yield from since(reader, self.model, self.config.model.factors, known)
+
     def _reader(self, shard: int) -> Published:
         if shard not in self._shared:
             self._shared[shard] = self._readers.enter_context(self._open(shard))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from worker.config import Config
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.evaluation.configuration import changed
 from worker.evaluation.evaluation import Evaluation
 from worker.evaluation.rejections import Rejections
@@ -24,6 +24,7 @@ from worker.replay.source import Source, require_events, require_shards
 from worker.replay.verifying import Again, Verdict, counted, require_equal
 from worker.snapshot.kinds import watching_of
 from worker.snapshot.state import ShardState
+from worker.stream.tail import TrimmedError
 
 Mode = Literal["fresh", "as recorded"]
 
@@ -36,12 +37,14 @@ class Result:
         log: what it measured.
         states: the shards at the end, by number.
         verdicts: of a replay as recorded, how each shard compared.
+        taken: of one of merged shards, those whose events were not there: what they added was taken as published.
         records: that were read; of packed ones each holds many events.
     """
 
     log: RunLog
     states: dict[int, ShardState]
     verdicts: list[Verdict] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
     records: int = 0
 
     @property
@@ -112,19 +115,19 @@ class Replay:
             HeadraceError: the events are not there, or do not fit; or the versions differ from those published.
         """
         when, began = self._wall(), self._clock()
-        verdicts: list[Verdict] = []
+        verdicts, taken = list[Verdict](), list[int]()
         if self.mode == "as recorded":
-            states, verdicts, records = self._again()
+            states, verdicts, records, taken = self._again()
         else:
             states, records = self._fresh()
         log = self._log(states, when, self._clock() - began)
-        return Result(log=log, states=states, verdicts=verdicts, records=records)
+        return Result(log=log, states=states, verdicts=verdicts, taken=taken, records=records)
 
     @property
     def _goes_on(self) -> bool:
         return self.from_version is not None or self.from_time is not None
 
-    def _again(self) -> tuple[dict[int, ShardState], list[Verdict], int]:
+    def _again(self) -> tuple[dict[int, ShardState], list[Verdict], int, list[int]]:
         if self.chain is None:
             raise ConfigurationError("as recorded, a replay follows a published model")
         count = Counter[str]()
@@ -134,16 +137,29 @@ class Replay:
             self._progress(records)
 
         here, there = set(self.source.ranges), set(self.chain.last)
+        if not here & there:
+            raise IncompatibleDataError(
+                f"{self.chain.topic} has no version of shard {', '.join(map(str, sorted(here)))}: it has some of "
+                f"{', '.join(map(str, sorted(there)))}"
+            )
+        taken = sorted(there - here) if self.config.model.merge else []
         again = Again(
             source=self.source, chain=self.chain, last=self.to_version, threads=self.threads,
             batch_events=self.config.run.poll_events, progress=progress, observer=self._observer,
-            rejections=self._noting,
-            shards=None if self.config.model.merge or here >= there else here & there,
+            rejections=self._noting, shards=None if here >= there else here & there, taken=taken,
         )  # fmt: skip
-        verdicts = again.run()
+        try:
+            verdicts = again.run()
+        except TrimmedError as error:
+            if not taken:
+                raise
+            raise IncompatibleDataError(
+                f"{error}: what the shards {', '.join(map(str, taken))} had added by then is needed, as their events "
+                "are not replayed. Replay all partitions, or name a recording of the model topic that has it"
+            ) from error
         require_equal(verdicts)
         self._before = again.counted_before
-        return again.states, verdicts, count["records"]
+        return again.states, verdicts, count["records"], taken
 
     def _fresh(self) -> tuple[dict[int, ShardState], int]:
         require_events(self.source)

@@ -59,6 +59,7 @@ class Again:
         source: the events.
         chain: what was published.
         shards: those that are asked for; None is all.
+        taken: those that are not learned again, though shards are merged: what they have added is taken as published.
         first: the first version to compare; None is as far back as can be.
         last: the last one; None is the last that is published.
         threads: how many work.
@@ -71,6 +72,7 @@ class Again:
     source: Source
     chain: Chain
     shards: Collection[int] | None = None
+    taken: Collection[int] = ()
     first: int | None = None
     last: int | None = None
     threads: int = 1
@@ -103,7 +105,8 @@ class Again:
             begun = {shard: it for shard, it in begun.items() if shard in asked}
         known = {shard: it.known for shard, it in begun.items()}
         versions = {shard: it.state.version for shard, it in begun.items()}
-        published = AsPublished(known, versions, self.chain.added)
+        taken = {shard: self.chain.last[shard].version for shard in self.taken if shard in self.chain.last}
+        published = AsPublished(known, versions, self.chain.added, taken, self.chain.adding)
         courses = {shard: self._course(shard, it, goals) for shard, it in begun.items()}
         self.verdicts = {shard: Verdict(shard=shard, begun=version) for shard, version in versions.items()}
         self.states = {shard: it.state for shard, it in begun.items()}
@@ -140,7 +143,9 @@ class Again:
             beginning = begin(self.chain, self.source, shard, before)
             if beginning is not None:
                 found[shard] = beginning
-        for shard in sorted(set(range(self.chain.shards)) - asked) if self.chain.config.model.merge else ():
+        for shard in (
+            sorted(set(range(self.chain.shards)) - asked - set(self.taken)) if self.chain.config.model.merge else ()
+        ):
             known = min((it.known.get(shard, 0) for it in found.values()), default=0)
             beginning = begin(self.chain, self.source, shard, known if self.first is not None else None)
             if beginning is not None:

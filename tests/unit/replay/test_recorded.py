@@ -21,6 +21,16 @@ from worker.snapshot.state import ShardState
 from worker.stream.merging import recall
 
 SHARDS = 3
+
+
+class Few(Memory):
+    """A source of some partitions of a topic that has more."""
+
+    @property
+    def shards(self) -> int:
+        return SHARDS
+
+
 NOTHING = Peer(version=0, offset=0)
 
 
@@ -266,6 +276,45 @@ def test_events_that_are_missing_are_named():
     # both: nothing does
     with live.chain() as chain, pytest.raises(MissingEventsError, match=r"partition 1 .* lacks \d+ records before"):
         Again(source=Memory(source.partitions, bounds={1: (last + 5, last + 9)}), chain=chain, shards=[1]).run()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("model", [{}, {"half_life": "2s"}, {"max_rows": 60}], ids=str)
+def test_some_partitions_are_replayed_with_what_the_others_published(model, threads):
+    learning = learning_of(merge=True, **model)
+    source = stream(3_000, SHARDS, seed=7)
+    live = Live(learning, source).run()
+    few = Few({shard: records for shard, records in source.partitions.items() if shard != 1})
+    with live.chain() as chain:
+        result = Replay(config_of(learning), few, mode="as recorded", chain=chain, threads=threads).run()
+    assert result.taken == [1]
+    assert result.digests == {shard: live.writers[shard].manifests[-1].state.digest for shard in (0, 2)}
+    assert [(it.shard, it.first, it.last) for it in result.verdicts] == [
+        (shard, 1, live.writers[shard].state.version) for shard in (0, 2)
+    ]
+    assert all(live.writers[shard].manifests[-1].peers[1].version > 3 for shard in (0, 2))
+    # Up to a version, too, and whoever else is not there
+    alone = Few({2: source.partitions[2]})
+    with live.chain() as chain:
+        result = Replay(
+            config_of(learning), alone, mode="as recorded", chain=chain, threads=threads, to_version=5
+        ).run()
+    assert (result.taken, result.digests) == ([0, 1], {2: live.writers[2].manifests[4].state.digest})
+
+
+def test_what_others_published_and_is_gone_is_told():
+    learning = learning_of(merge=True)
+    source = stream(2_000, SHARDS, seed=7)
+    live = Live(learning, source).run()
+    trimmed = live.writers[1]
+    trimmed.first_offset = trimmed.manifests[-1].bases[-1].offset
+    trimmed.log = [(offset, record) for offset, record in trimmed.log if offset >= trimmed.first_offset]
+    alone = Few({2: source.partitions[2]})
+    with live.chain() as chain, pytest.raises(IncompatibleDataError, match="what the shards 0, 1 had added by then"):
+        Replay(config_of(learning), alone, mode="as recorded", chain=chain).run()
+    live.writers[2].log.clear()
+    with live.chain() as chain, pytest.raises(IncompatibleDataError, match="has no version of shard 2: it has some"):
+        Replay(config_of(learning), alone, mode="as recorded", chain=chain).run()
 
 
 def test_what_does_not_fit_is_told():
