@@ -1,6 +1,7 @@
 """What is compared: configurations from files and grids, and the baselines beside them; all checked before any runs."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,8 +77,11 @@ def from_files(
     """
     base = Candidate(name=BASE, config=load(path, environment))
     found, problems = [base], list[str]()
+    stems = Counter(other.stem for other in dict.fromkeys(others))
     for other in others:
-        found.append(Candidate(name=_free(other.stem, found), config=load(other, environment)))
+        # A file is called the same whatever else is compared: by its path, unless its name alone tells it from all.
+        name = other.stem if stems[other.stem] == 1 and other.stem != BASE else str(other)
+        found.append(Candidate(name=_free(name, found), config=load(other, environment)))
     settings = dict.fromkeys(setting for combination in every for setting, _ in combination)
     problems += [
         f"--grid: {setting}: {unknown(at)}" for setting in settings if not exists(at := tuple(setting.split(".")))
@@ -94,7 +98,7 @@ def from_files(
             problems += [f"{line}\n  (of {written})" for line in str(error).splitlines()[:1]]
             continue
         combined.append(config)
-        found.append(Candidate(name=name, config=config))
+        found.append(Candidate(name=_free(name, found), config=config))
     if problems:
         told = list(dict.fromkeys(problems))
         more = f"\nand {len(told) - _MOST_PROBLEMS} more combinations" if len(told) > _MOST_PROBLEMS else ""
@@ -115,12 +119,13 @@ def distinct(found: Sequence[Candidate], *, by_key: bool = False) -> list[Candid
         by_key: whether shards are made of the records' keys.
 
     Raises:
-        ConfigurationError: they cannot be compared, as they predict something else.
+        ConfigurationError: they cannot be compared, as they predict something else, or two have one name.
     """
     base, kept = found[0], dict[tuple[bytes, Kind, int], Candidate]()
     for one in found:
         _require_comparable(base, one, by_key=by_key)
         kept.setdefault((learned(one.config, by_key=by_key), one.kind, one.batch_ms), one)
+    _require_names([one.name for one in kept.values()])
     before = _flat(base)
     return [
         Candidate(
@@ -167,6 +172,12 @@ def _require_effect(settings: Iterable[str], combined: Sequence[Config], *, by_k
             problems.append(f"--grid: {setting}: {reasons[0]}: leave it out")
     if problems:
         raise ConfigurationError("\n".join(problems))
+
+
+def _require_names(names: Sequence[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ConfigurationError(f"two configurations are called {twice[0]}: give each a name of its own")
 
 
 def _require_comparable(base: Candidate, other: Candidate, *, by_key: bool) -> None:

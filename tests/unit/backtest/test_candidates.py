@@ -45,6 +45,33 @@ def test_the_file_comes_first_and_what_is_the_same_is_left_out(path):
     assert found[0].settings == {}
 
 
+def test_names_are_unique_and_the_same_whatever_else_is_compared(path, tmp_path):
+    for name, factors in (("a/same", 2), ("b/same", 3), ("c/default", 5), ("factors=8", 6), ("alone", 7)):
+        file = tmp_path / f"{name}.toml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(FILE.replace("factors = 4", f"factors = {factors}"))
+    files = {name: tmp_path / f"{name}.toml" for name in ("a/same", "b/same", "c/default", "factors=8", "alone")}
+    every = [(("model.factors", "8"),), (("model.factors", "9"),)]
+    found = from_files(path, list(files.values()), {}, every)
+    names = {one.config.model.factors: one.name for one in found}
+    assert names == {
+        4: "default", 2: str(files["a/same"]), 3: str(files["b/same"]), 5: str(files["c/default"]), 6: "factors=8",
+        7: "alone", 8: "factors=8 (2)", 9: "factors=9",
+    }  # fmt: skip
+    turned = from_files(path, list(files.values())[::-1], {}, every[::-1])
+    assert {one.config.model.factors: one.name for one in turned} == names
+
+
+def test_two_of_one_name_are_refused():
+    one, other = (
+        Candidate(name="mine", config=Config.model_validate({"features": {"user": {}}, "model": {"factors": factors}}))
+        for factors in (2, 3)
+    )
+    with pytest.raises(ConfigurationError, match="two configurations are called mine"):
+        distinct([one, other])
+    assert [it.name for it in distinct([one, one])] == ["mine"]
+
+
 def test_settings_are_written_as_in_the_environment_and_go_before_it(path):
     environment = {"HEADRACE_MODEL__FACTORS": "12", "HEADRACE_MODEL__SEED": "5"}
     found = from_files(path, [], environment, [(("model.factors", "8"), ("features.item.admit_after", "3"))])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.support.runs import HOSTILE, NOW, hostile_run, run_of
 from worker.errors import ConfigurationError
 from worker.evaluation.evaluation import Evaluation
 from worker.evaluation.runlog import Compared, RunLog
+from worker.report import figures
 from worker.report.page import MOST_SHOWN, report, write_report
 from worker.report.words import UNKNOWN, count, value
 
@@ -172,6 +174,24 @@ def test_squared_loss_has_figures_of_its_own():
     assert "AUC" not in read.text
     with pytest.raises(ConfigurationError, match="do not compare: ratings squared, clicks logistic"):
         page_of(run, run_of("clicks", 100))
+
+
+def test_every_chart_is_made_once(two, monkeypatch):
+    made = Counter()
+
+    def counted(make):
+        def counting(*arguments):
+            chart = make(*arguments)
+            made[chart.key] += 1
+            return chart
+
+        return counting
+
+    for name in ("chart_of", "reliability_chart", "throughput_chart"):
+        monkeypatch.setattr(figures, name, counted(getattr(figures, name)))
+    page, read = page_of(*two)
+    assert set(made.values()) == {1}
+    assert set(made) == set(read.data(page)["charts"]) >= {"loss", "reliability", "throughput"}
 
 
 def test_a_comparison_is_shown_and_told_first(two):
