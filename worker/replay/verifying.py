@@ -22,6 +22,8 @@ from worker.snapshot.boundary import Boundary
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.state import ShardState
 
+_TOLD = 8  # shards in a message
+
 
 @dataclass(kw_only=True)
 class Verdict:
@@ -35,6 +37,7 @@ class Verdict:
         events: learned again.
         difference: the first version that differs, and how; None where none does.
         waits: why it was not compared further, though it does not differ; None where it was.
+        short: whether later versions were asked for than the shard has, though others have them.
     """
 
     shard: int
@@ -44,6 +47,7 @@ class Verdict:
     events: int = 0
     difference: Difference | None = None
     waits: str | None = None
+    short: bool = False
 
     @property
     def sound(self) -> bool:
@@ -120,6 +124,7 @@ class Again:
         for shard, state in self.states.items():
             self.verdicts[shard].events = state.progress.events - before[shard]
         for shard, goal in goals.items():
+            self.verdicts[shard].short = self.last is not None and goal < self.last
             if goal == versions[shard]:
                 self.verdicts[shard].waits = f"there is no version after {goal}, with which the replay begins"
             elif not self._reached(shard, goal):
@@ -153,17 +158,30 @@ class Again:
         return found
 
     def _goals(self, shards: set[int]) -> dict[int, int]:
-        goals = {}
-        for shard in shards:
-            last = self.chain.last[shard].version
-            goals[shard] = last if self.last is None else min(self.last, last)
-            named = [] if self.shards is None else [version for version in (self.last,) if version is not None]
-            wrong = [version for version in (self.first or 0, *named) if version > last]
-            if wrong:
+        """Find the last version of each shard that is compared; refuse bounds that lie beyond all there is.
+
+        Shards have as many versions as they had commits, so an end that some have and others have not is none.
+        """
+        last = {shard: self.chain.last[shard].version for shard in sorted(shards)}
+        beyond = [
+            version
+            for version in (self.first, self.last)
+            if version is not None and version > max(last.values(), default=0)
+        ]
+        if last and beyond:
+            there = ", ".join(f"{version} of shard {shard}" for shard, version in list(last.items())[:_TOLD])
+            more = f" and {len(last) - _TOLD} more" if len(last) > _TOLD else ""
+            raise ConfigurationError(
+                f"there is no version {beyond[0]}: the last ones in {self.chain.topic} are {there}{more}. Name a "
+                "version up to these"
+            )
+        for shard, version in last.items():
+            if self.first is not None and self.first > version:
                 raise ConfigurationError(
-                    f"shard {shard} has versions up to {last} in {self.chain.topic}, not {wrong[0]} (--versions)"
+                    f"shard {shard} has versions up to {version} in {self.chain.topic}, not {self.first}: name an "
+                    "earlier one, or the shards that have it"
                 )
-        return goals
+        return {shard: version if self.last is None else min(self.last, version) for shard, version in last.items()}
 
     def _require_versions(self, goals: Mapping[int, int], begun: Mapping[int, Beginning]) -> None:
         """Refuse versions from before the oldest base there is: nothing of them would be compared."""

@@ -332,10 +332,32 @@ def test_what_does_not_fit_is_told():
         Again(source=nothing, chain=chain).run()
     with live.chain() as chain, pytest.raises(ConfigurationError, match="shards 0 to 2, not 7"):
         Again(source=source, chain=chain, shards=[7]).run()
-    with live.chain() as chain, pytest.raises(ConfigurationError, match=r"versions up to"):
+    with (
+        live.chain() as chain,
+        pytest.raises(ConfigurationError, match=r"no version 9999: the last ones in .* are \d+ of"),
+    ):
         Again(source=source, chain=chain, shards=[1], last=9_999).run()
     with pytest.raises(ConfigurationError, match="published model has to be named"):
         Replay(config_of(learning), source, mode="as recorded")
+
+
+def test_a_range_beyond_all_versions_is_refused_and_one_beyond_some_is_told():
+    learning = learning_of(merge=False)
+    source = stream(1_000, 2, seed=8)
+    live = Live(learning, source).run()
+    one, other = live.writers
+    while one.state.version <= other.state.version:
+        one.commit()  # without an event of its own
+    most, least = one.state.version, other.state.version
+    with live.chain() as chain:
+        verdicts = Again(source=source, chain=chain, first=2, last=most).run()
+    assert [(it.sound, it.last, it.short) for it in verdicts] == [(True, most, False), (True, least, True)]
+    said = f"no version {most + 1}: the last ones in interactions.model are {most} of shard 0, {least} of shard 1"
+    for bounds in ({"last": most + 1}, {"first": most + 1}, {"first": 1, "last": most + 1, "shards": [0, 1]}):
+        with live.chain() as chain, pytest.raises(ConfigurationError, match=said):
+            Again(source=source, chain=chain, **bounds).run()
+    with live.chain() as chain, pytest.raises(ConfigurationError, match=f"shard 1 has versions up to {least} in"):
+        Again(source=source, chain=chain, first=most).run()
 
 
 def test_nothing_is_called_equal_that_was_not_compared():
