@@ -36,6 +36,7 @@ class Leg:
     passed_over: bool = False  # as the poison breaker did
     watch: Watch | None = None  # from here on it is watched anew, by other settings
     mark: Mark | None = None
+    last: bool = False  # nothing follows, as far as its course knows
 
 
 class Course(Protocol):

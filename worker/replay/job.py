@@ -20,10 +20,12 @@ from worker.replay.course import Noting
 from worker.replay.engine import Engine
 from worker.replay.exchange import Alone, InStep
 from worker.replay.fresh import Fresh
+from worker.replay.guard import Guard
 from worker.replay.source import Source, require_events, require_shards
 from worker.replay.verifying import Again, Verdict, counted, require_equal
-from worker.snapshot.kinds import watching_of
+from worker.snapshot.kinds import breaker_of, watching_of
 from worker.snapshot.state import ShardState
+from worker.stream.block import Refused
 from worker.stream.tail import TrimmedError
 
 Mode = Literal["fresh", "as recorded"]
@@ -38,6 +40,7 @@ class Result:
         states: the shards at the end, by number.
         verdicts: of a replay as recorded, how each shard compared.
         taken: of one of merged shards, those whose events were not there: what they added was taken as published.
+        frozen: of a fresh one, by shard, the block that the poison breaker refused: nothing from it on was learned.
         records: that were read; of packed ones each holds many events.
     """
 
@@ -45,6 +48,7 @@ class Result:
     states: dict[int, ShardState]
     verdicts: list[Verdict] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
+    frozen: dict[int, Refused] = field(default_factory=dict)
     records: int = 0
 
     @property
@@ -98,6 +102,7 @@ class Replay:
         self._progress, self._wall, self._clock = progress, wall, clock
         self._evaluations: dict[int, Evaluation] = {}
         self._rejections: dict[int, Rejections] = {}
+        self._frozen: dict[int, Refused] = {}
         self._before: tuple[Counter[str], Counter[str]] = Counter(), Counter()  # what was counted before the replay
         if chain is None and (mode == "as recorded" or self._goes_on):
             raise ConfigurationError("a published model has to be named: its topic in Kafka, or a recording of that")
@@ -121,7 +126,7 @@ class Replay:
         else:
             states, records = self._fresh()
         log = self._log(states, when, self._clock() - began)
-        return Result(log=log, states=states, verdicts=verdicts, taken=taken, records=records)
+        return Result(log=log, states=states, verdicts=verdicts, taken=taken, frozen=self._frozen, records=records)
 
     @property
     def _goes_on(self) -> bool:
@@ -167,16 +172,24 @@ class Replay:
         states = self._beginnings()
         self._before = counted(states.values())
         exchange = InStep(states) if learning.model.merge and len(states) > 1 else Alone()
+        pipelines = {shard: Pipeline(learning, self._observer(shard)) for shard in states}
+        noting = {shard: self._noting(shard) for shard in states}
+        breaker, packed = breaker_of(learning), learning.events.format == "arrow"
+        guards = {
+            shard: Guard(breaker, pipelines[shard], packed=packed, note=noting[shard])
+            for shard in states if breaker is not None
+        }  # fmt: skip
         courses = [
             Fresh(
-                state=state, source=self.source, pipeline=Pipeline(learning, self._observer(shard)), exchange=exchange,
+                state=state, source=self.source, pipeline=pipelines[shard], exchange=exchange,
                 interval_ms=round(self.config.commit.interval_seconds * 1_000),
-                batch_events=self.config.run.poll_events, note=self._noting(shard),
+                batch_events=self.config.run.poll_events, note=noting[shard], guard=guards.get(shard),
             )
             for shard, state in states.items()
         ]  # fmt: skip
         engine = Engine(courses, exchange, threads=self.threads, progress=self._progress)
         engine.run()
+        self._frozen = {shard: refused for shard, guard in guards.items() if (refused := guard.frozen) is not None}
         return states, engine.records
 
     def _beginnings(self) -> dict[int, ShardState]:
