@@ -149,7 +149,7 @@ class Prepared:
         asked = self._asked
         return {
             "headrace": __version__,
-            "recording": asked.where.model_dump(mode="json"),
+            "recording": asked.where.model_dump(mode="json", exclude={"parted"}),
             "records": outcome.records,
             "records_digest": self.tasks[0].records,
             "shards": self.shards,
