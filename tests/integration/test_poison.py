@@ -16,9 +16,11 @@ from tests.support.stage import Stage, set_stage
 from tests.support.verdict import await_all_learned, last_manifests, messages, uninterrupted
 from worker.follow import Follower
 from worker.pipeline import Pipeline
+from worker.replay import Replay
 from worker.simulate import Planted
 from worker.simulate.encoding import encode
 from worker.snapshot.state import ShardState
+from worker.stream.topic_range import TopicRange
 
 BLOCK = 2_000
 GOOD, POISON, AFTER = 500_500, 50_000, 7_000  # poison begins within a block, and ends in one
@@ -137,6 +139,29 @@ def test_poison_is_never_learned_and_passed_over_it_is_as_if_it_had_never_been(
         unaware = crew.start()
         assert unaware.exit_code() == 4
         assert "events.skip: shard 0 is learned before offset" in unaware.log
+
+
+def test_a_fresh_replay_passes_over_what_a_worker_has_passed_over(kafka: Broker, unique: str, tmp_path: Path) -> None:
+    # Given a worker that goes on by itself, and poison in the middle of one shard
+    quality = {
+        "freeze_events": 500, "freeze_base_rate": [0.05, 0.9], "freeze_resume": "sane", "freeze_seconds": 15.0,
+    }  # fmt: skip
+    stage = set_stage(kafka, unique, tmp_path, partitions=2, quality=quality)
+    send(stage, drawn(6_200, 1) + poisoned(drawn(3_000, 2)) + drawn(5_100, 3), 0)
+    send(stage, drawn(4_000, 4), 1)
+    with Crew(stage, tmp_path) as crew:
+        worker = crew.start()
+        last = await_all_learned(stage)
+        worker.leave()
+        assert worker.exit_code() == 0
+    assert last[0].state.skipped["poison"] >= 3_000
+    assert last[1].state.skipped == {}
+    # When the same events are learned afresh, by other polls and threads
+    config = stage.config.model_copy(update={"run": stage.config.run.model_copy(update={"poll_events": 333})})
+    result = Replay(config, TopicRange(config, config.events.topic), threads=2).run()
+    # Then the model is the same to the bit
+    assert result.digests == {shard: manifest.state.digest for shard, manifest in last.items()}
+    assert result.log.skipped == {"poison": last[0].state.skipped["poison"]}
 
 
 def _scored(follower: Follower, values: list[bytes]) -> tuple[list[float], list[int], list[int]]:

@@ -44,7 +44,8 @@ def run_of(
     evaluation.alarms = alarms
     told = {
         "mode": "replay", "when": NOW, "seconds": 2.0, "source": "recording", "digests": {0: "a1b2"},
-        "rejected": {"not_json": 3}, "examples": {"not_json": [Example(shard=0, offset=17, detail="no JSON")]},
+        "rejected": {"not_json": 3},
+        "examples": {"not_json": [Example(shard=0, offset=17, detail="no JSON", value="{nope")]},
     }  # fmt: skip
     return RunLog.of(evaluation, name=name, **(told | more))
 

@@ -1,13 +1,15 @@
 """What is compared: configurations from files and grids, and the baselines beside them; all checked before any runs."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from pydantic import JsonValue
 
+from worker.backtest.deciding import differing_events, idle, learned
 from worker.backtest.grid import Combination
 from worker.backtest.running import Kind
 from worker.config import Config
@@ -21,8 +23,6 @@ BASE: Final = "default"  # the name of the configuration that all are compared w
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MOST_PROBLEMS = 10  # told at once
-_DECIDES: Final = ("events", "features", "model", "quality")  # sections that may change what is learned
-_OF_REPLAY: Final = frozenset({"commit.interval_seconds"})  # decides when merged shards meet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +34,6 @@ class Candidate:
     kind: Kind = "online"
     batch_ms: int = 0
     settings: Mapping[str, JsonValue] = field(default_factory=dict)  # in which it differs from the others
-
-    @property
-    def decides(self) -> tuple[str, int]:
-        """Give all that decides what it learns."""
-        learning = self.config.learning
-        return learning.model_dump_json(), interval_ms(self.config) if learning.model.merge else 0
-
-
-def interval_ms(config: Config) -> int:
-    """Give the time from one commit to the next, by the log."""
-    return round(config.commit.interval_seconds * 1_000)
 
 
 def milliseconds(text: str) -> int:
@@ -65,7 +54,12 @@ def milliseconds(text: str) -> int:
 
 
 def from_files(
-    path: Path | None, others: Sequence[Path], environment: Mapping[str, str], every: Sequence[Combination] = ()
+    path: Path | None,
+    others: Sequence[Path],
+    environment: Mapping[str, str],
+    every: Sequence[Combination] = (),
+    *,
+    by_key: bool = False,
 ) -> list[Candidate]:
     """Read configurations: the one that all are compared with, other files, and changes of the first one.
 
@@ -76,18 +70,25 @@ def from_files(
         others: more of them.
         environment: as of `worker.settings.load`.
         every: combinations of settings that change the first one.
+        by_key: whether shards are made of the records' keys.
 
     Raises:
         ConfigurationError: with every problem that was found, one a line.
     """
     base = Candidate(name=BASE, config=load(path, environment))
     found, problems = [base], list[str]()
+    stems = Counter(other.stem for other in dict.fromkeys(others))
     for other in others:
-        found.append(Candidate(name=_free(other.stem, found), config=load(other, environment)))
-    for setting in dict.fromkeys(setting for combination in every for setting, _ in combination):
-        problems += _refusal(setting)
+        # A file is called the same whatever else is compared: by its path, unless its name alone tells it from all.
+        name = other.stem if stems[other.stem] == 1 and other.stem != BASE else str(other)
+        found.append(Candidate(name=_free(name, found), config=load(other, environment)))
+    settings = dict.fromkeys(setting for combination in every for setting, _ in combination)
+    problems += [
+        f"--grid: {setting}: {unknown(at)}" for setting in settings if not exists(at := tuple(setting.split(".")))
+    ]
     if problems:
         raise ConfigurationError("\n".join(problems))
+    combined = list[Config]()
     for combination in every:
         name = " ".join(f"{setting.removeprefix('model.')}={value}" for setting, value in combination)
         try:
@@ -96,7 +97,8 @@ def from_files(
             written = " ".join(f"{setting}={value}" for setting, value in combination)
             problems += [f"{line}\n  (of {written})" for line in str(error).splitlines()[:1]]
             continue
-        found.append(Candidate(name=name, config=config))
+        combined.append(config)
+        found.append(Candidate(name=_free(name, found), config=config))
     if problems:
         told = list(dict.fromkeys(problems))
         more = f"\nand {len(told) - _MOST_PROBLEMS} more combinations" if len(told) > _MOST_PROBLEMS else ""
@@ -105,19 +107,25 @@ def from_files(
             + more
             + "\nNothing has run: leave these values out, or change what they go with"
         )
-    return distinct(found)
+    _require_effect(settings, combined, by_key=by_key)
+    return distinct(found, by_key=by_key)
 
 
-def distinct(found: Sequence[Candidate]) -> list[Candidate]:
+def distinct(found: Sequence[Candidate], *, by_key: bool = False) -> list[Candidate]:
     """Leave out what learns by the same settings as one before it, and say of each how it differs from the first.
 
+    Args:
+        found: the one that all are compared with comes first.
+        by_key: whether shards are made of the records' keys.
+
     Raises:
-        ConfigurationError: they cannot be compared, as they predict something else.
+        ConfigurationError: they cannot be compared, as they predict something else, or two have one name.
     """
-    base, kept = found[0], dict[tuple[str, int, Kind, int], Candidate]()
+    base, kept = found[0], dict[tuple[bytes, Kind, int], Candidate]()
     for one in found:
-        _require_comparable(base, one)
-        kept.setdefault((*one.decides, one.kind, one.batch_ms), one)
+        _require_comparable(base, one, by_key=by_key)
+        kept.setdefault((learned(one.config, by_key=by_key), one.kind, one.batch_ms), one)
+    _require_names([one.name for one in kept.values()])
     before = _flat(base)
     return [
         Candidate(
@@ -155,29 +163,38 @@ def with_baselines(found: Sequence[Candidate], batches: Sequence[str], *, base_r
     return [*found, *added]
 
 
-def _refusal(setting: str) -> list[str]:
-    at = tuple(setting.split("."))
-    if not exists(at):
-        return [f"--grid: {setting}: {unknown(at)}"]
-    if at[0] not in _DECIDES and setting not in _OF_REPLAY:
-        return [f"--grid: {setting}: changes nothing of what is learned: leave it out"]
-    return []
+def _require_effect(settings: Iterable[str], combined: Sequence[Config], *, by_key: bool) -> None:
+    """Refuse a setting of a grid that changes nothing in any of its combinations: each would run in vain."""
+    problems = []
+    for setting in settings:
+        reasons = [idle(setting, config, by_key=by_key) for config in combined]
+        if all(reasons):
+            problems.append(f"--grid: {setting}: {reasons[0]}: leave it out")
+    if problems:
+        raise ConfigurationError("\n".join(problems))
 
 
-def _require_comparable(base: Candidate, other: Candidate) -> None:
+def _require_names(names: Sequence[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ConfigurationError(f"two configurations are called {twice[0]}: give each a name of its own")
+
+
+def _require_comparable(base: Candidate, other: Candidate, *, by_key: bool) -> None:
     one, two = base.config, other.config
     if one.model.loss != two.model.loss:
         raise ConfigurationError(
             f"{other.name}: has model.loss = {two.model.loss!r}, and {base.name} {one.model.loss!r}: losses of two "
             "kinds do not compare. Run a backtest of each"
         )
-    names = ["format", "label", "time", "time_unit", "weight", "id", "partition_key", "skip", "keep_negatives"]
-    for name in names:
-        if getattr(one.events, name) != getattr(two.events, name):
-            raise ConfigurationError(
-                f"{other.name}: events.{name} differs from that of {base.name}: they would not predict the same "
-                "events. Compare configurations that agree about [events]"
-            )
+    differing = differing_events(one, two, by_key=by_key)
+    if differing:
+        raise ConfigurationError(
+            f"{other.name}: {' and '.join(f'events.{name}' for name in differing)} "
+            f"{'differs from that' if len(differing) == 1 else 'differ from those'} of {base.name}: "
+            "they would not predict the same events. Compare configurations that agree about [events] (events.topic "
+            "and events.start aside), or run a backtest of each"
+        )
     if one.events.keep_negatives < 1 and one.model.seed != two.model.seed:
         raise ConfigurationError(
             f"{other.name}: has another model.seed than {base.name}, by which the negatives that events.keep_negatives "

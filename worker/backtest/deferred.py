@@ -1,6 +1,6 @@
 """The pipeline of a backtest: predicts events as they come, and learns their labels when they are known."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,6 +25,7 @@ class Dated(Prepared):
     """Records as the learner takes them, and when each event's was."""
 
     times: list[NDArray[np.int64]] = field(default_factory=list)  # by batch, [n] the time of the log, rising
+    begin_ms: int = NOTHING_YET  # the time of the first of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,11 @@ class Deferred(Pipeline):
         learning: what is learned, and how.
         measuring: looks at every event once.
         timing: when labels are known.
-        edges: [blocks] when each block of time begins, milliseconds; what is earlier belongs to block -1.
+        edges: [blocks] when each block of time begins, milliseconds; what is earlier belongs to block -1. What is
+            prepared at once lies before the first one, or not: see `worker.replay.fresh.Fresh`.
+
+    Attributes:
+        skipped_before: what the shard had skipped before the first block; None as long as that has not begun.
     """
 
     def __init__(self, learning: Learning, measuring: Measuring, timing: Timing, edges: NDArray[np.int64]) -> None:
@@ -70,6 +75,7 @@ class Deferred(Pipeline):
         self._logistic = learning.model.loss == "logistic"
         self._measuring, self._timing, self._edges = measuring, timing, edges
         self._waiting: deque[_Waiting] = deque()
+        self.skipped_before: Counter[str] | None = None
         self._latest = NOTHING_YET  # timestamp so far
         self._records: list[NDArray[np.int64]] = []  # by batch of what is being prepared: each event's
 
@@ -88,12 +94,15 @@ class Deferred(Pipeline):
             passed_over=prepared.passed_over,
             offered=prepared.offered,
             times=[times[of] for of in self._records],
+            begin_ms=int(times[0]) if len(times) else NOTHING_YET,
         )
 
     def take(self, state: ShardState, prepared: Prepared, next_offset: int) -> None:
         """Learn what is known by now, and predict what was prepared; or do both at once, where no label is late."""
         if not isinstance(prepared, Dated):
             raise TypeError("not what `prepare` gave")
+        if self.skipped_before is None and prepared.begin_ms >= self._edges[0]:
+            self.skipped_before = state.skipped.copy()
         for number, (batch, times) in enumerate(zip(prepared.batches, prepared.times, strict=True)):
             some = self._admitted(state, prepared.offered[number]) if prepared.offered else None
             self._take(state, batch if some is None else batch.only(some), times if some is None else times[some])

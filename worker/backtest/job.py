@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from worker.backtest.candidates import Candidate, distinct, interval_ms, with_baselines
+from worker.backtest.candidates import Candidate, distinct, with_baselines
+from worker.backtest.deciding import interval_ms
 from worker.backtest.outcome import Asked, Outcome, Prepared
 from worker.backtest.running import Task, Where
 from worker.backtest.survey import Survey, survey
@@ -19,6 +20,10 @@ from worker.replay.source import require_events
 WARM_UP: Final = 0.1  # of the records: the model knows nothing yet, so who knows less is better off
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms"))
 _MANY = 1_000  # of a unit: then the next larger one tells more
+MOST_SHARDS: Final = 1_024  # that keys are parted among: each takes a megabyte and more beside what it learns
+# What ends one version of a merged shard, and folds in one version of another: measured, with few rows a version.
+_VERSION_SECONDS, _FOLDING_SECONDS = 9e-4, 2e-5
+_LONG_SECONDS = 60.0  # of a run, that is worth a warning
 
 
 class Backtest:
@@ -79,7 +84,8 @@ class Backtest:
             partitions=None if partitions is None else tuple(partitions), shards=shards,
         )  # fmt: skip
         self.asked = Asked(
-            candidates=with_baselines(distinct(found), batches, base_rate=base_rate), where=where, folder=Path(out),
+            candidates=with_baselines(distinct(found, by_key=shards is not None), batches, base_rate=base_rate),
+            where=where, folder=Path(out),
             delay_ms=delay_ms, warm_up=warm_up, confidence=confidence, seed=seed,
             jobs=len(os.sched_getaffinity(0)) if jobs is None else jobs,
         )  # fmt: skip
@@ -94,7 +100,7 @@ class Backtest:
         recording = self.asked.where.recording()
         require_events(recording)
         self._require_fits(recording)
-        looked = survey(recording, progress)
+        looked = survey(recording, progress, keyed=self.asked.where.shards is not None)
         if self.asked.where.shards is not None and looked.keyless:
             raise ConfigurationError(
                 f"{recording.location}: {looked.keyless:,} of {looked.records:,} records have no key, and shards are "
@@ -104,7 +110,8 @@ class Backtest:
         shards = len(recording.ranges) if self.asked.where.shards is None else self.asked.where.shards
         edges = tuple(looked.edges(begin_ms).tolist())
         tasks = [self._task(candidate, looked, edges) for candidate in self.asked.candidates]
-        return Prepared(self.asked, tasks, looked, begin_ms, shards, warnings=recording.warnings)
+        warnings = [*recording.warnings, *self._slow(looked, shards), *self._unguarded()]
+        return Prepared(self.asked, tasks, looked, begin_ms, shards, warnings=warnings)
 
     def run(self, progress: Callable[[int], None] = lambda _records: None) -> Outcome:
         """Do all of it; `progress` is called with the number of records that were done since the last call."""
@@ -127,11 +134,44 @@ class Backtest:
             raise ConfigurationError("at least one process is needed: --jobs 1 or more")
         if not 0 < self.asked.confidence < 1:
             raise ConfigurationError("a confidence lies between 0 and 1, such as 0.95")
+        if self.asked.where.shards is not None and not 1 <= self.asked.where.shards <= MOST_SHARDS:
+            raise ConfigurationError(
+                f"--shards {self.asked.where.shards}: from 1 to {MOST_SHARDS:,} shards can be tried; each has a model "
+                "and sums of its own, in every run"
+            )
         if self.asked.where.shards is not None and self.asked.candidates[0].config.events.skip:
             raise ConfigurationError(
                 "events.skip names partitions and offsets as they were recorded, and --shards makes others: leave "
                 "out one"
             )
+
+    def _slow(self, looked: Survey, shards: int) -> list[str]:
+        """Warn where runs would be busy with versions rather than with events."""
+        intervals = [interval_ms(it.config) for it in self.asked.candidates if it.config.model.merge]
+        if shards < 2 or not intervals:
+            return []
+        interval = max(1, min(intervals))
+        versions = min(looked.records, shards * (looked.span_ms // interval + 1))
+        seconds = versions * (_VERSION_SECONDS + (shards - 1) * _FOLDING_SECONDS)
+        if seconds < _LONG_SECONDS:
+            return []
+        told = (
+            f"merged, {shards:,} shards end up to {versions:,} versions a run, one for every {_duration(interval)} of "
+            "the log in which they learn (commit.interval_seconds), and each folds in those of all others: "
+            f"some {seconds / 60:,.0f} minutes a run. A longer interval or fewer shards make it less, model.merge = "
+            "false none of it"
+        )
+        return [told]
+
+    def _unguarded(self) -> list[str]:
+        """Warn where a worker would judge blocks of events, which no run does."""
+        if not any(it.config.quality.freeze_events for it in self.asked.candidates):
+            return []
+        told = (
+            "the poison breaker (quality.freeze_events) is not at work in a backtest: every event is learned. "
+            "events.skip passes ranges of offsets over"
+        )
+        return [told]
 
     def _require_fits(self, recording: Recording) -> None:
         beyond = sorted(set(self.asked.candidates[0].config.events.skipped) - set(range(recording.shards)))

@@ -1,6 +1,7 @@
 """The runs of a backtest that are to be made, and what comes out of them: a ranking, a winner and a report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from worker import __version__
 from worker.backtest import processes
 from worker.backtest.candidates import Candidate
 from worker.backtest.ranking import Entry, Ranked, ranking
+from worker.backtest.resharded import part, room_in
 from worker.backtest.running import Measured, Task, Where
 from worker.backtest.survey import Survey
 from worker.backtest.winner import as_toml
 from worker.errors import HeadraceError
 from worker.evaluation.runlog import RunLog
+from worker.events.partition import Partitioner
 from worker.files import write_whole
 from worker.report.page import write_report
 
@@ -76,11 +79,15 @@ class Prepared:
         self.records, self.shards, self.warnings = looked.records, shards, warnings
         self._runs = asked.folder / "runs"
         self.waiting = [task for task in tasks if Measured.read(self._runs, task) is None]
+        # By the partitioner, those of the runs whose records have to be parted.
+        self._to_part: dict[Partitioner, list[Task]] = {}
+        for task in self.waiting if asked.where.shards is not None else ():
+            self._to_part.setdefault(task.partitioner, []).append(task)
 
     @property
     def total(self) -> int:
-        """Count the records that all runs together will go through."""
-        return self.records * len(self.waiting)
+        """Count the records that all runs together will go through, and those that are parted for them before."""
+        return self.records * (len(self.waiting) + len(self._to_part))
 
     def run(self, progress: Callable[[int], None] = lambda _records: None) -> Outcome:
         """Make the runs that are not there yet, rank them all, and write what was found.
@@ -92,7 +99,8 @@ class Prepared:
             HeadraceError: a run has failed, or cannot be compared; those that are done are kept.
         """
         asked = self._asked
-        processes.make(self.waiting, self._runs, jobs=asked.jobs, progress=progress)
+        with self._parted(progress) as tasks:
+            processes.make(tasks, self._runs, jobs=asked.jobs, progress=progress)
         entries = []
         for candidate, task in zip(asked.candidates, self.tasks, strict=True):
             measured = Measured.read(self._runs, task)
@@ -110,6 +118,22 @@ class Prepared:
         self._write(outcome)
         return outcome
 
+    @contextmanager
+    def _parted(self, progress: Callable[[int], None]) -> Iterator[list[Task]]:
+        """Give the runs that are to be made, with their records by shard where these are made of keys."""
+        where = self._asked.where
+        if where.shards is None or not self._to_part:
+            yield self.waiting
+            return
+        with room_in(self._runs) as folder:
+            tasks = []
+            for partitioner, some in self._to_part.items():
+                path = folder / f"{partitioner}.arrow"
+                part(where.recording(), where.shards, partitioner, path, progress)
+                told = where.model_copy(update={"parted": str(path)})
+                tasks += [task.model_copy(update={"where": told}) for task in some]
+            yield tasks
+
     def _write(self, outcome: Outcome) -> None:
         folder, best = outcome.folder, outcome.winner
         loss = next(one.log_loss for one in outcome.ranking if one.name == best.name)
@@ -126,7 +150,7 @@ class Prepared:
         asked = self._asked
         return {
             "headrace": __version__,
-            "recording": asked.where.model_dump(mode="json"),
+            "recording": asked.where.model_dump(mode="json", exclude={"parted"}),
             "records": outcome.records,
             "records_digest": self.tasks[0].records,
             "shards": self.shards,

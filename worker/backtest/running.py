@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -16,16 +16,21 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from worker import __version__
 from worker.backtest.base_rate import BaseRate
 from worker.backtest.blocks import Blocks
+from worker.backtest.deciding import measured
 from worker.backtest.deferred import Deferred
 from worker.backtest.resharded import Resharded
 from worker.backtest.timing import Timing
 from worker.evaluation.configuration import changed
 from worker.evaluation.evaluation import Evaluation
+from worker.evaluation.rejections import Rejections
 from worker.evaluation.runlog import RunLog
+from worker.events.partition import Partitioner
+from worker.events.rejects import Rejected
 from worker.learning import Learning
 from worker.model.batch import Batch
 from worker.quality.progress import Judged
 from worker.recording.reading import Recording
+from worker.recording.records import Records
 from worker.replay.engine import Engine
 from worker.replay.exchange import Alone, InStep
 from worker.replay.fresh import Fresh
@@ -33,7 +38,7 @@ from worker.replay.source import Source
 from worker.snapshot.state import ShardState
 
 Kind = Literal["online", "batch", "base rate"]
-_FORMAT: Final = 1  # of what a run measures: another one is another digest
+_FORMAT: Final = 2  # of what a run measures: another one is another digest
 _NO_VERSIONS_MS: Final = 10**15  # a window that never ends: where shards are not merged, a version changes no bit
 
 
@@ -50,6 +55,7 @@ class Where(_Told):
     end: int | None = None
     partitions: tuple[int, ...] | None = None
     shards: int | None = None  # by the keys of records; None: the partitions as they were recorded
+    parted: str | None = None  # the file that holds the records by these shards, once they are parted
 
     def recording(self) -> Recording:
         """Look at the files.
@@ -66,10 +72,9 @@ class Where(_Told):
             lean=self.shards is None,  # keys are for sharding only
         )
 
-    def open(self, learning: Learning) -> Source:
+    def open(self) -> Source:
         """Look at the files, and give the shards; raises as `recording` does."""
-        recording = self.recording()
-        return recording if self.shards is None else Resharded(recording, self.shards, learning.events.partitioner)
+        return self.recording() if self.parted is None else Resharded(Path(self.parted))
 
 
 class Task(_Told):
@@ -87,11 +92,23 @@ class Task(_Told):
     edges: tuple[int, ...]  # when blocks of time begin; what is earlier is not measured
 
     @property
+    def partitioner(self) -> Partitioner:
+        """Name what finds the shard of a key, where shards are made of keys."""
+        return Learning.model_validate(self.learning).events.partitioner
+
+    @property
     def digest(self) -> str:
         """Digest all that decides what is measured: 32 hexadecimal digits."""
-        told = self.model_dump(mode="json", exclude={"name", "where", "poll_events"})
-        told |= {"shards": self.where.shards, "headrace": __version__, "format": _FORMAT}
+        learning = Learning.model_validate(self.learning)
+        told = self.model_dump(mode="json", exclude={"name", "where", "poll_events", "learning", "interval_ms"})
+        told |= {"learning": measured(learning), "features": list(learning.features), "shards": self.where.shards}
+        told |= {"interval_ms": self.interval_ms if self.meets(learning) else 0}
+        told |= {"headrace": __version__, "format": _FORMAT}
         return xxhash.xxh3_128_hexdigest(orjson.dumps(told, option=orjson.OPT_SORT_KEYS))
+
+    def meets(self, learning: Learning) -> bool:
+        """Tell whether shards are merged, window by window."""
+        return learning.model.merge and self.kind != "base rate"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,12 +142,16 @@ class Measured:
 
 
 class _Shard:
-    """Measures a shard: is told of every batch by its pipeline."""
+    """Measures a shard: is told of every batch by its pipeline, and of what is rejected by its course."""
 
-    def __init__(self, learning: Learning, blocks: int, clock: Callable[[], float]) -> None:
+    def __init__(self, task: Task, learning: Learning, number: int, clock: Callable[[], float]) -> None:
+        edges = np.array(task.edges, np.int64)
         self.block = -1
-        self.evaluation = Evaluation.of(learning, clock)
-        self.blocks = Blocks.empty(blocks, logistic=learning.model.loss == "logistic")
+        self.state = ShardState.fresh(number, learning)
+        self.evaluation, self.rejections = Evaluation.of(learning, clock), Rejections()
+        self.blocks = Blocks.empty(len(edges), logistic=learning.model.loss == "logistic")
+        kind = BaseRate if task.kind == "base rate" else Deferred
+        self.pipeline = kind(learning, self, Timing.of(task.delay_ms, task.batch_ms), edges)
 
     def __call__(  # noqa: PLR0917 - as the protocol has it
         self,
@@ -145,6 +166,17 @@ class _Shard:
         if self.block >= 0 and len(batch):
             self.evaluation.observe(state, batch, observed, variances, weights, judged)
             self.blocks.add(self.block, observed, batch.labels, weights)
+
+    def note(self, records: Records, rejected: Sequence[Rejected]) -> None:
+        """Count what is rejected after the warm-up, as events are."""
+        if self.pipeline.skipped_before is not None:
+            self.rejections.add(records, rejected)
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Count valid events that were not learned, after the warm-up."""
+        before = self.pipeline.skipped_before
+        return Counter() if before is None else self.state.skipped - before
 
 
 def run(
@@ -165,12 +197,15 @@ def run(
     clock = time.perf_counter
     when, began = time.time_ns() // 1_000_000, clock()
     learning = Learning.model_validate(task.learning)
-    source = task.where.open(learning) if source is None else source
-    states, shards = _learn(task, learning, source, progress, clock)
+    source = task.where.open() if source is None else source
+    shards = _learn(task, learning, source, progress, clock)
+    rejections, skipped = Rejections(), Counter[str]()
     evaluation, blocks = Evaluation.of(learning, clock), Blocks.empty(len(task.edges), logistic=_logistic(learning))
     for number in sorted(shards):
         evaluation.merge(shards[number].evaluation)
         blocks.merge(shards[number].blocks)
+        rejections.merge(shards[number].rejections)
+        skipped += shards[number].skipped
     log = RunLog.of(
         evaluation,
         name=task.name,
@@ -179,43 +214,34 @@ def run(
         seconds=clock() - began,
         source=task.where.location,
         configuration=changed(learning),
-        rejected=_sum([state.rejected for state in states.values()]),
-        skipped=_sum([state.skipped for state in states.values()]),
-        digests={number: state.digest() for number, state in sorted(states.items())},
-        learned=sum(state.progress.events for state in states.values()),
+        rejected=dict(sorted(rejections.counts.items())),
+        examples=dict(sorted(rejections.examples.items())),
+        skipped=dict(sorted(skipped.items())),
+        digests={number: shard.state.digest() for number, shard in sorted(shards.items())},
+        learned=sum(shard.state.progress.events for shard in shards.values()),
     )
     return Measured(log=log, blocks=blocks)
 
 
 def _learn(
     task: Task, learning: Learning, source: Source, progress: Callable[[int], None], clock: Callable[[], float]
-) -> tuple[dict[int, ShardState], dict[int, _Shard]]:
-    edges, timing = np.array(task.edges, np.int64), Timing.of(task.delay_ms, task.batch_ms)
-    states = {number: ShardState.fresh(number, learning) for number in sorted(source.ranges)}
-    shards = {number: _Shard(learning, len(edges), clock) for number in states}
-    kind = BaseRate if task.kind == "base rate" else Deferred
-    pipelines = {number: kind(learning, shards[number], timing, edges) for number in states}
-    merged = learning.model.merge and task.kind != "base rate"
-    exchange = InStep(states) if merged and len(states) > 1 else Alone()
+) -> dict[int, _Shard]:
+    shards = {number: _Shard(task, learning, number, clock) for number in sorted(source.ranges)}
+    merged = task.meets(learning)
+    exchange = InStep(shards) if merged and len(shards) > 1 else Alone()
     courses = [
         Fresh(
-            state=state, source=source, pipeline=pipelines[number], exchange=exchange,
+            state=shard.state, source=source, pipeline=shard.pipeline, exchange=exchange,
             interval_ms=task.interval_ms if merged else _NO_VERSIONS_MS, batch_events=task.poll_events,
+            cut_ms=task.edges[0], note=shard.note,
         )
-        for number, state in states.items()
+        for shard in shards.values()
     ]  # fmt: skip
     Engine(courses, exchange, progress=progress).run()
-    for number, pipeline in pipelines.items():
-        pipeline.finish(states[number])
-    return states, shards
+    for shard in shards.values():
+        shard.pipeline.finish(shard.state)
+    return shards
 
 
 def _logistic(learning: Learning) -> bool:
     return learning.model.loss == "logistic"
-
-
-def _sum(counts: list[Counter[str]]) -> dict[str, int]:
-    total = Counter[str]()
-    for one in counts:
-        total.update({str(reason): count for reason, count in one.items()})
-    return dict(sorted(total.items()))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ class Survey:
 
     Attributes:
         records: their number.
-        digest: of their offsets, timestamps and values: 32 hexadecimal digits.
+        digest: of their offsets, timestamps and values, and of their keys where these decide: 32 hexadecimal digits.
         sample: [some] timestamps, rising: of each partition every nth, each as late as the latest one before it.
         keyless: records without a key.
     """
@@ -64,17 +65,18 @@ class Survey:
         return np.unique(np.concatenate([np.array([begin_ms], np.int64), inner[inner > begin_ms]]))
 
 
-def survey(source: Source, progress: Callable[[int], None] = lambda _records: None) -> Survey:
+def survey(source: Source, progress: Callable[[int], None] = lambda _records: None, *, keyed: bool = False) -> Survey:
     """Look at all records.
 
     Args:
         source: the records.
         progress: called with the number of records that were looked at since the last call.
+        keyed: whether shards are made of keys: then these are in the digest too.
     """
     every = max(1, sum(after - first for first, after in source.ranges.values()) // _SAMPLED)
     whole, count, keyless, samples = xxhash.xxh3_128(), 0, 0, list[NDArray[np.int64]]()
     for number in sorted(source.ranges):
-        columns = _Columns()
+        columns = _Columns(keyed=keyed)
         latest, seen = NOTHING_YET, 0
         for records in source.partition(number):
             if not len(records):
@@ -97,19 +99,36 @@ def survey(source: Source, progress: Callable[[int], None] = lambda _records: No
 class _Columns:
     """Digests columns, each by itself, so that it does not matter how many records come at once."""
 
-    def __init__(self) -> None:
-        self._numbers, self._lengths, self._bytes = (xxhash.xxh3_128() for _ in range(3))
+    def __init__(self, *, keyed: bool) -> None:
+        self._numbers, self._values = xxhash.xxh3_128(), _Bytes()
+        self._keys = _Bytes() if keyed else None
 
     def add(self, records: Records) -> None:
         self._numbers.update(np.stack([records.offsets, records.timestamps], axis=1).tobytes())
-        lengths = pc.fill_null(pc.binary_length(records.values), -1)
+        self._values.add(records.values)
+        if self._keys is not None:
+            self._keys.add(records.keys)
+
+    def digest(self) -> str:
+        return " ".join(
+            [self._numbers.hexdigest(), self._values.digest(), *([self._keys.digest()] if self._keys else [])]
+        )
+
+
+class _Bytes:
+    """Digests a binary column: lengths by themselves, so that nobody takes one value's end for another's beginning."""
+
+    def __init__(self) -> None:
+        self._lengths, self._bytes = xxhash.xxh3_128(), xxhash.xxh3_128()
+
+    def add(self, column: pa.Array) -> None:
+        lengths = pc.fill_null(pc.binary_length(column), -1)
         self._lengths.update(np.ascontiguousarray(lengths, np.int64).tobytes())
-        wide = records.values.type == "large_binary"
-        _, offsets, data = records.values.buffers()
+        _, offsets, data = column.buffers()
         if data is not None:
-            at = np.frombuffer(offsets, np.int64 if wide else np.int32)
-            first, last = at[records.values.offset], at[records.values.offset + len(records)]
+            at = np.frombuffer(offsets, np.int64 if column.type == "large_binary" else np.int32)
+            first, last = at[column.offset], at[column.offset + len(column)]
             self._bytes.update(memoryview(data)[first:last])
 
     def digest(self) -> str:
-        return " ".join(one.hexdigest() for one in (self._numbers, self._lengths, self._bytes))
+        return f"{self._lengths.hexdigest()} {self._bytes.hexdigest()}"

@@ -77,7 +77,10 @@ def _warm_up(_context: click.Context, _parameter: click.Parameter, text: str) ->
     "--warm-up", default="10%", show_default=True, callback=_warm_up, metavar="10%|1d",
     help="Learn so much without measuring it: a share of the records, or a duration.",
 )  # fmt: skip
-@click.option("--shards", type=click.IntRange(1, 4096), help="By the keys of records.  [default: as recorded]")
+@click.option(
+    "--shards", type=click.IntRange(1, 1_024), metavar="N",
+    help="Part records among so many, by their keys, up to 1,024.  [default: as recorded]",
+)  # fmt: skip
 @click.option("--topic", help="Where the recording holds several.")
 @click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), help="Only this one; repeatable.")
 @click.option("--from-timestamp", callback=time_of, metavar="TIME", help="From this record timestamp on.")
@@ -128,7 +131,7 @@ def backtest(
     from worker.backtest import Backtest
     from worker.commands.sending import progress_bar
 
-    candidates = _candidates(config_path, others, grid, limit, yes=yes, seed=seed)
+    candidates = _candidates(config_path, others, grid, limit, yes=yes, seed=seed, by_key=shards is not None)
     asked = Backtest(
         recording, candidates, out, topic=topic, begin=from_timestamp, end=to_timestamp,
         partitions=sorted(set(partitions)) or None, shards=shards, delay_ms=delay_ms, batches=batches,
@@ -149,7 +152,14 @@ def backtest(
 
 
 def _candidates(
-    path: Path | None, others: tuple[Path, ...], grid: tuple[str, ...], limit: int | None, *, yes: bool, seed: int
+    path: Path | None,
+    others: tuple[Path, ...],
+    grid: tuple[str, ...],
+    limit: int | None,
+    *,
+    yes: bool,
+    seed: int,
+    by_key: bool,
 ) -> "list[Candidate]":
     from worker.backtest.candidates import MOST_RUNS, from_files
     from worker.backtest.grid import Axis, combinations, size, some
@@ -165,7 +175,7 @@ def _candidates(
     if limit is not None and not axes:
         raise click.UsageError("--limit is of a grid: add --grid, or leave it out.")
     every = combinations(axes)
-    return from_files(path, others, os.environ, every if limit is None else some(every, limit, seed))
+    return from_files(path, others, os.environ, every if limit is None else some(every, limit, seed), by_key=by_key)
 
 
 def _doing(prepared: "Prepared") -> str:

@@ -163,14 +163,7 @@ def _learn(
     from worker.commands.sending import progress_bar
     from worker.replay import Replay
     from worker.replay.publishing import Target
-    from worker.snapshot.kinds import breaker_of
 
-    if mode == "fresh" and breaker_of(config.learning) is not None:
-        click.echo(
-            "warning: the poison breaker (quality.freeze_events) is not at work in a replay; events.skip passes ranges "
-            "of offsets over",
-            err=True,
-        )
     offsets = sum(after - first for first, after in source.ranges.values())
     with ExitStack() as stack:
         chain = None
@@ -225,6 +218,16 @@ def _tell(result: "Result", out: Path | None, model_topic: str | None, *, as_jso
     click.echo(table(("shard", "versions", "events", "rows", "next offset", "digest"), lines, left=("digest",)))
     if result.verdicts:
         click.echo("every digest is the one that was published")
+    for shard, refused in sorted(result.frozen.items()):
+        faults = "; ".join(fault.text for fault in refused.faults)
+        click.echo(
+            f"shard {shard} is frozen at offset {refused.first_offset}: {faults}, at "
+            f"offsets up to {refused.last_offset}. Nothing from there on was learned (quality.freeze_resume); "
+            "events.skip passes ranges of offsets over"
+        )
+    if result.taken:
+        others = ", ".join(map(str, result.taken))
+        click.echo(f"what the shards {others} added was taken as published: their events are not there")
     if out is not None:
         click.echo(f"written to {out / 'run.json'}; to look at: {out / 'report.html'}")
     if model_topic is not None:
@@ -247,4 +250,13 @@ def _as_data(result: "Result") -> dict[str, Any]:
             for shard, state in sorted(result.states.items())
         },
         "verdicts": [as_data(one) for one in result.verdicts],
+        "taken": result.taken,
+        "frozen": {
+            str(shard): {
+                "first_offset": refused.first_offset,
+                "last_offset": refused.last_offset,
+                "faults": {fault.reason: fault.text for fault in refused.faults},
+            }
+            for shard, refused in sorted(result.frozen.items())
+        },
     }

@@ -64,7 +64,8 @@ def verify(
     Events come from RECORDING, or from Kafka; versions from the model topic, or from a recording of it. Where shards
     are merged, all of them are learned again. The first version that differs is named, and what of it differs.
 
-    Exit code: 0 all are equal, 3 no broker answers, 4 a version differs, or events or versions do not fit.
+    Exit code: 0 all are equal, 2 there is no such version, 3 no broker answers, 4 a version differs, or events or
+    versions do not fit.
     """
     import orjson
 
@@ -110,6 +111,7 @@ def as_data(verdict: "Verdict") -> dict[str, Any]:
             },
         },
         "waits": verdict.waits,
+        "short": verdict.short,
     }  # fmt: skip
 
 
@@ -128,4 +130,4 @@ def _told(verdict: "Verdict") -> str:
         return "\n".join([first, *lines])
     if verdict.waits is not None:
         return f"{head}{equal}; no further: {verdict.waits}"
-    return head + equal
+    return f"{head}{equal}; it has no later ones" if verdict.short else head + equal

@@ -25,7 +25,9 @@ class Example(Part):
     shard: int
     offset: int
     detail: str = Field(description="why, for people")
-    value: str | None = Field(None, description="the beginning of what it holds, where that is to be shown")
+    value: str | None = Field(
+        None, description="the beginning of what it holds, unprintable characters escaped; null of a tombstone"
+    )
 
 
 class Compared(Part):
@@ -70,15 +72,16 @@ class RunLog(Part):
     reliability: list[Bin] = []
     marks: list[Mark] = Field([], description="alarms of drift, by event time")
     alarms: int = Field(0, description="all of them: of very many not every one has a mark")
-    rejected: dict[str, int] = Field({}, description="events by the reason, see `worker.events.rejects`")
+    rejected: dict[str, int] = Field(
+        {}, description="events by the reason, see `worker.events.rejects`; of the records that were measured"
+    )
     examples: dict[str, list[Example]] = Field({}, description="a few rejected records by the reason")
-    skipped: dict[str, int] = Field({}, description="valid events that were not learned, by the reason")
+    skipped: dict[str, int] = Field({}, description="valid events of these that were not learned, by the reason")
     shards: int = Field(0, ge=0)
     digests: dict[int, str] = Field(
         {}, description="by shard, of all that it has learned: equal exactly when the shards are equal"
     )
     throughput: list[Pace] = []
-    comparison: list[Compared] | None = Field(None, description="of this run with others, the best first")
 
     @classmethod
     def of(
@@ -96,7 +99,6 @@ class RunLog(Part):
         skipped: dict[str, int] | None = None,
         shards: int | None = None,
         digests: dict[int, str] | None = None,
-        comparison: list[Compared] | None = None,
         learned: int | None = None,
     ) -> Self:
         """Make the log of a run from what was measured.
@@ -114,7 +116,6 @@ class RunLog(Part):
             skipped: counts of valid events that were not learned, by the reason.
             shards: their number; those that have a digest, unless it is given.
             digests: of the shards, at the end.
-            comparison: with other runs.
             learned: how many events took that time; those that were measured, unless it is given.
         """
         events = evaluation.events
@@ -140,7 +141,6 @@ class RunLog(Part):
             shards=len(digests or {}) if shards is None else shards,
             digests=digests or {},
             throughput=evaluation.throughput,
-            comparison=comparison,
         )
 
     def write(self, path: str | Path) -> None:

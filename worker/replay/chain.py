@@ -1,6 +1,7 @@
 """The published chain of a model: its versions, from the model topic or from a recording of it."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
@@ -21,9 +22,8 @@ from worker.stream.client import reach, reader_settings
 from worker.stream.contributions import Published, since, versions
 from worker.stream.feed import Feed
 from worker.stream.merging import recall_as_of
-from worker.stream.tail import Tail, TrimmedError
+from worker.stream.tail import Tail, TrimmedError, look_back
 
-_FIRST_WINDOW = 64  # offsets: a manifest closes every version, so the last one is near; else eight times as far
 _READ_AHEAD = {"queued.max.messages.kbytes": 16_384}  # of a reader: there are several for each shard
 
 
@@ -59,17 +59,13 @@ class RecordedPartition:
 
     def last_manifest(self) -> tuple[Manifest, int] | None:
         """Find the last manifest and its offset; None where there is none."""
-        begin, end = self.bounds()
-        window, found = _FIRST_WINDOW, None
-        while found is None and begin < end:
-            start = max(begin, end - window)
-            for record, offset in self.records(start):
-                if record.kind is Kind.MANIFEST:
-                    found = Manifest.decode(record.value), offset
-            if start == begin:
-                break
-            window *= 8
-        return found
+
+        def look(start: int) -> tuple[Manifest, int] | None:
+            manifests = ((record, offset) for record, offset in self.records(start) if record.kind is Kind.MANIFEST)
+            last = deque(manifests, maxlen=1)
+            return (Manifest.decode(last[0][0].value), last[0][1]) if last else None
+
+        return look_back(*self.bounds(), look)
 
 
 Open = Callable[[int], "AbstractContextManager[Published]"]  # a reader of a shard's partition, of its own
@@ -220,6 +216,17 @@ class Chain:
         with self._lock:
             known = Peer(version=after, offset=self._offsets.get((shard, after), 0))
             yield from since(self._reader(shard), self.model, self.config.model.factors, known, upto)
+
+    def adding(self, shard: int, after: int) -> Iterator[Folding]:
+        """Give what a shard has added after a version, as it was published, to the last one; reads beside all else.
+
+        Raises:
+            TrimmedError: it is no longer there.
+        """
+        with self._lock:
+            reader = self._readers.enter_context(self._open(shard))
+            known = Peer(version=after, offset=self._offsets.get((shard, after), 0))
+        yield from since(reader, self.model, self.config.model.factors, known)
 
     def _reader(self, shard: int) -> Published:
         if shard not in self._shared:

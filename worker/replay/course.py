@@ -1,14 +1,17 @@
 """The course of a shard through a replay: which records it learns next, by which settings, and where versions end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from worker.pipeline import Pipeline
+from worker.events.rejects import Rejected
+from worker.pipeline import Pipeline, Prepared
 from worker.quality.watch import Watch
 from worker.recording.records import Records
 from worker.snapshot.boundary import Boundary
 from worker.snapshot.state import ShardState
+
+Noting = Callable[[Records, Sequence[Rejected]], None]  # hears of records, and of what of them was rejected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class Leg:
     passed_over: bool = False  # as the poison breaker did
     watch: Watch | None = None  # from here on it is watched anew, by other settings
     mark: Mark | None = None
+    last: bool = False  # nothing follows, as far as its course knows
 
 
 class Course(Protocol):
@@ -42,6 +46,10 @@ class Course(Protocol):
 
     def legs(self) -> Iterator[Leg]:
         """Give what is learned, one after the other. Asked for by one thread at a time, ahead of what is learned."""
+        ...
+
+    def learn(self, leg: Leg, prepared: Prepared) -> None:
+        """Move the shard past the records of a leg."""
         ...
 
     def sealed(self, mark: Mark, boundary: Boundary) -> bool:

@@ -153,11 +153,9 @@ class Engine:
         if leg.watch is not None:
             state.watch = leg.watch
         if prepared is not None:
-            if leg.passed_over:
-                leg.pipeline.pass_over(state, prepared, leg.first_offset, leg.next_offset)
-            else:
-                leg.pipeline.take(state, prepared, leg.next_offset)
-        state.next_offset = leg.next_offset
+            track.course.learn(leg, prepared)
+        elif leg.records is None:
+            state.next_offset = leg.next_offset
         waits = leg.mark is not None and not self._exchange.ready(track.shard, leg.mark)
         if leg.mark is not None and not waits:
             goes_on = self._seal(track, leg)

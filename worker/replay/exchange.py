@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from worker.replay.course import Mark
 from worker.snapshot.boundary import Folding
 from worker.stream.contributions import summed
+from worker.stream.tail import TrimmedError
 
 END: Final = 2**63 - 1  # the position of a shard that has ended
 _MOST_HELD = 64  # of a peer, for a shard that is silent: beyond, they are summed up
@@ -127,6 +128,8 @@ class AsPublished:
         known: by shard, how far each other one is folded in where the replay begins.
         begun: by shard, the version that it begins with; what it added before is read from where it was published.
         published: gives what a shard has added after one version and up to another one.
+        taken: by shard that is not replayed itself, its last version: all that it has added is taken as published,
+        stream: which gives what such a shard has added after a version, version by version.
     """
 
     def __init__(
@@ -134,10 +137,14 @@ class AsPublished:
         known: Mapping[int, Mapping[int, int]],
         begun: Mapping[int, int],
         published: Callable[[int, int, int], Iterator[Folding]],
+        taken: Mapping[int, int] | None = None,
+        stream: Callable[[int, int], Iterator[Folding]] = lambda _shard, _after: iter(()),
     ) -> None:
         self._known = {shard: dict(peers) for shard, peers in known.items()}
         self._begun, self._published = dict(begun), published
-        self._reached = dict(begun)
+        self._taken, self._stream = dict(taken or {}), stream
+        self._streams: dict[tuple[int, int], Iterator[Folding]] = {}  # by who folds in, and what is taken
+        self._reached = self._begun | self._taken
         self._held: dict[int, deque[_Kept]] = {shard: deque() for shard in begun}
         self._ended: set[int] = set()
         self._lock = threading.Lock()
@@ -169,6 +176,9 @@ class AsPublished:
         before = self._known[shard]
         for peer, version in mark.peers.items():
             after = before.get(peer, 0)
+            if peer in self._taken:
+                found += self._next(shard, peer, after, version) if version > after else ()
+                continue
             if version > after < self._begun[peer]:
                 found += self._published(peer, after, min(version, self._begun[peer]))
             with self._lock:
@@ -183,6 +193,15 @@ class AsPublished:
         with self._lock:
             self._held[folding.shard].append(_Kept(position=mark.position, folding=folding))
             self._reached[folding.shard] = mark.position
+
+    def _next(self, shard: int, peer: int, after: int, version: int) -> Iterator[Folding]:
+        with self._lock:
+            stream = self._streams.setdefault((shard, peer), self._stream(peer, after))
+        for folding in stream:
+            yield folding
+            if folding.peer.version == version:
+                return
+        raise TrimmedError(f"shard {peer}: version {version} is gone from the model topic")
 
     def _forget(self) -> None:
         """Let go of what all have folded in. The caller holds the lock."""

@@ -13,9 +13,9 @@ import orjson
 
 from worker.errors import IncompatibleDataError
 from worker.learning import Learning
-from worker.pipeline import Observer, Pipeline
+from worker.pipeline import Observer, Pipeline, Prepared
 from worker.quality.watch import Watch
-from worker.replay.course import Leg, Mark
+from worker.replay.course import Leg, Mark, Noting
 from worker.replay.source import Cutter, Source
 from worker.snapshot.boundary import Boundary
 from worker.snapshot.kinds import watching_of
@@ -64,6 +64,8 @@ class Recorded:
         judge: called with every version, as published and as replayed, and the difference if there is one.
         note: called with every manifest before its version is learned.
         observer: looks at what is learned.
+        learned_by: the manifest of the version before, where there is one.
+        rejections: hears of what is rejected.
     """
 
     def __init__(
@@ -80,11 +82,13 @@ class Recorded:
         note: Callable[[Manifest], None] = lambda _manifest: None,
         observer: Observer | None = None,
         learned_by: Manifest | None = None,
+        rejections: Noting = lambda _records, _rejected: None,
     ) -> None:
         self.state = state
         self.lacks: MissingEventsError | None = None  # why it ended before the last version
         self._manifests, self._source, self._batch_events, self._upto = manifests, source, batch_events, upto
         self._judge, self._note, self._observer = judge, note, observer
+        self._rejections = rejections
         self._told: dict[int, tuple[Manifest, int]] = {}  # by version: its manifest, and the first of its events
         self._pipelines: dict[bytes, Pipeline] = {}
         self._watching = watching_of(learning_of(learned_by)).settings if learned_by is not None else None
@@ -121,6 +125,15 @@ class Recorded:
                 records=None, pipeline=pipeline, next_offset=stop, watch=watch,
                 mark=Mark(position=manifest.version, peers=folded),
             )  # fmt: skip
+
+    def learn(self, leg: Leg, prepared: Prepared) -> None:
+        """Learn them, or pass them over as the breaker did."""
+        if leg.passed_over:
+            leg.pipeline.pass_over(self.state, prepared, leg.first_offset, leg.next_offset)
+        else:
+            leg.pipeline.take(self.state, prepared, leg.next_offset)
+        if leg.records is not None and prepared.rejected:
+            self._rejections(leg.records, prepared.rejected)
 
     def sealed(self, mark: Mark, boundary: Boundary) -> bool:
         """Hold a version against its manifest."""

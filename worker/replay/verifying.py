@@ -13,7 +13,7 @@ from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.pipeline import Observer
 from worker.replay.beginning import Beginning, begin
 from worker.replay.chain import Chain
-from worker.replay.course import Leg
+from worker.replay.course import Leg, Noting
 from worker.replay.engine import Engine
 from worker.replay.exchange import Alone, AsPublished
 from worker.replay.recorded import Difference, MissingEventsError, Recorded
@@ -21,6 +21,8 @@ from worker.replay.source import Source, require_events, require_shards
 from worker.snapshot.boundary import Boundary
 from worker.snapshot.manifest import Manifest
 from worker.snapshot.state import ShardState
+
+_TOLD = 8  # shards in a message
 
 
 @dataclass(kw_only=True)
@@ -35,6 +37,7 @@ class Verdict:
         events: learned again.
         difference: the first version that differs, and how; None where none does.
         waits: why it was not compared further, though it does not differ; None where it was.
+        short: whether later versions were asked for than the shard has, though others have them.
     """
 
     shard: int
@@ -44,6 +47,7 @@ class Verdict:
     events: int = 0
     difference: Difference | None = None
     waits: str | None = None
+    short: bool = False
 
     @property
     def sound(self) -> bool:
@@ -59,23 +63,27 @@ class Again:
         source: the events.
         chain: what was published.
         shards: those that are asked for; None is all.
+        taken: those that are not learned again, though shards are merged: what they have added is taken as published.
         first: the first version to compare; None is as far back as can be.
         last: the last one; None is the last that is published.
         threads: how many work.
         batch_events: that are learned at once: it changes no bit.
         progress: called with the number of records that were learned since the last call.
         observer: gives who looks at what a shard learns.
+        rejections: gives who hears of what of a shard is rejected.
     """
 
     source: Source
     chain: Chain
     shards: Collection[int] | None = None
+    taken: Collection[int] = ()
     first: int | None = None
     last: int | None = None
     threads: int = 1
     batch_events: int = 10_000
     progress: Callable[[int], None] = lambda _records: None
     observer: Callable[[int], Observer | None] = lambda _shard: None
+    rejections: Callable[[int], Noting] = lambda _shard: lambda _records, _rejected: None
     states: dict[int, ShardState] = field(default_factory=dict)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     counted_before: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
@@ -101,7 +109,8 @@ class Again:
             begun = {shard: it for shard, it in begun.items() if shard in asked}
         known = {shard: it.known for shard, it in begun.items()}
         versions = {shard: it.state.version for shard, it in begun.items()}
-        published = AsPublished(known, versions, self.chain.added)
+        taken = {shard: self.chain.last[shard].version for shard in self.taken if shard in self.chain.last}
+        published = AsPublished(known, versions, self.chain.added, taken, self.chain.adding)
         courses = {shard: self._course(shard, it, goals) for shard, it in begun.items()}
         self.verdicts = {shard: Verdict(shard=shard, begun=version) for shard, version in versions.items()}
         self.states = {shard: it.state for shard, it in begun.items()}
@@ -115,6 +124,7 @@ class Again:
         for shard, state in self.states.items():
             self.verdicts[shard].events = state.progress.events - before[shard]
         for shard, goal in goals.items():
+            self.verdicts[shard].short = self.last is not None and goal < self.last
             if goal == versions[shard]:
                 self.verdicts[shard].waits = f"there is no version after {goal}, with which the replay begins"
             elif not self._reached(shard, goal):
@@ -138,7 +148,9 @@ class Again:
             beginning = begin(self.chain, self.source, shard, before)
             if beginning is not None:
                 found[shard] = beginning
-        for shard in sorted(set(range(self.chain.shards)) - asked) if self.chain.config.model.merge else ():
+        for shard in (
+            sorted(set(range(self.chain.shards)) - asked - set(self.taken)) if self.chain.config.model.merge else ()
+        ):
             known = min((it.known.get(shard, 0) for it in found.values()), default=0)
             beginning = begin(self.chain, self.source, shard, known if self.first is not None else None)
             if beginning is not None:
@@ -146,17 +158,30 @@ class Again:
         return found
 
     def _goals(self, shards: set[int]) -> dict[int, int]:
-        goals = {}
-        for shard in shards:
-            last = self.chain.last[shard].version
-            goals[shard] = last if self.last is None else min(self.last, last)
-            named = [] if self.shards is None else [version for version in (self.last,) if version is not None]
-            wrong = [version for version in (self.first or 0, *named) if version > last]
-            if wrong:
+        """Find the last version of each shard that is compared; refuse bounds that lie beyond all there is.
+
+        Shards have as many versions as they had commits, so an end that some have and others have not is none.
+        """
+        last = {shard: self.chain.last[shard].version for shard in sorted(shards)}
+        beyond = [
+            version
+            for version in (self.first, self.last)
+            if version is not None and version > max(last.values(), default=0)
+        ]
+        if last and beyond:
+            there = ", ".join(f"{version} of shard {shard}" for shard, version in list(last.items())[:_TOLD])
+            more = f" and {len(last) - _TOLD} more" if len(last) > _TOLD else ""
+            raise ConfigurationError(
+                f"there is no version {beyond[0]}: the last ones in {self.chain.topic} are {there}{more}. Name a "
+                "version up to these"
+            )
+        for shard, version in last.items():
+            if self.first is not None and self.first > version:
                 raise ConfigurationError(
-                    f"shard {shard} has versions up to {last} in {self.chain.topic}, not {wrong[0]} (--versions)"
+                    f"shard {shard} has versions up to {version} in {self.chain.topic}, not {self.first}: name an "
+                    "earlier one, or the shards that have it"
                 )
-        return goals
+        return {shard: version if self.last is None else min(self.last, version) for shard, version in last.items()}
 
     def _require_versions(self, goals: Mapping[int, int], begun: Mapping[int, Beginning]) -> None:
         """Refuse versions from before the oldest base there is: nothing of them would be compared."""
@@ -196,6 +221,7 @@ class Again:
             note=self.chain.note,
             observer=self.observer(shard),
             learned_by=beginning.manifest,
+            rejections=self.rejections(shard),
         )
 
     def _judge(self, manifest: Manifest, _: Boundary, difference: Difference | None) -> bool:

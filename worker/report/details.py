@@ -83,12 +83,22 @@ def skipped_table(runs: Sequence[RunLog]) -> Markup | None:
 def examples_table(runs: Sequence[RunLog]) -> Markup | None:
     """Tell where the first rejected records are."""
     rows: list[list[Child]] = [
-        [reason, run.name, str(example.shard), str(example.offset), example.detail]
+        [
+            reason, run.name, str(example.shard), str(example.offset), example.detail,
+            UNKNOWN if example.value is None else tag("code", example.value),
+        ]
         for run in runs
         for reason, examples in run.examples.items()
         for example in examples
-    ]
-    heads = (("Reason", True), ("Run", True), ("Shard", False), ("Offset", False), ("What is wrong", True))
+    ]  # fmt: skip
+    heads = (
+        ("Reason", True),
+        ("Run", True),
+        ("Shard", False),
+        ("Offset", False),
+        ("What is wrong", True),
+        ("Begins with", True),
+    )
     columns = [Column(head=head, text=text) for head, text in heads]
     if not rows:
         return None

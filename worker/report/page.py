@@ -9,6 +9,7 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -24,7 +25,7 @@ from worker.files import write_whole
 from worker.report import details, figures, overview, tables, values
 from worker.report.chart import Chart
 from worker.report.comparing import ranked
-from worker.report.figures import Axis, Figure
+from worker.report.figures import Axis
 from worker.report.markup import Child, Markup, join, tag
 from worker.report.scales import moment, span
 from worker.report.summary import sentences
@@ -35,6 +36,21 @@ _LONG_NAME = 160  # characters
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A chart, and what stands around it."""
+
+    title: str
+    meaning: str
+    chart: Chart
+    note: Markup
+    table: Child
+
+    def section(self) -> Markup:
+        """Set it: half as wide as the page."""
+        return _section(self.title, self.meaning, self.chart.svg(), self.note, self.table, half=True)
+
+
 def write_report(
     path: str | Path, runs: Sequence[RunLog], comparison: Sequence[Compared] | None = None, *, now: float | None = None
 ) -> None:
@@ -43,7 +59,7 @@ def write_report(
     Args:
         path: of the HTML file.
         runs: at least one; all of the same loss.
-        comparison: of them, event by event; that of the first run that has one, unless it is given.
+        comparison: of them, event by event, where there is one.
         now: seconds since 1970; the wall clock unless it is given.
 
     Raises:
@@ -71,12 +87,10 @@ def report(runs: Sequence[RunLog], comparison: Sequence[Compared] | None = None,
             f"runs of logistic and of squared loss do not compare: {told}. Make a report of each kind"
         )
     runs = _told_apart(runs)
-    if comparison is None:
-        comparison = next((run.comparison for run in runs if run.comparison), None)
     best = ranked(runs)[:MOST_SHOWN]
     shown = [run for run in runs if any(run is one for one in best)]
     axis = figures.axis_of(shown)
-    charts = [(figure, figures.chart_of(figure, shown, axis)) for figure in figures.figures_of(shown)]
+    drawn = list(_drawn(shown, axis))
     template = files("worker.report").joinpath("page.html").read_text(encoding="utf-8")
     places = {
         "policy": _policy(template),
@@ -84,9 +98,9 @@ def report(runs: Sequence[RunLog], comparison: Sequence[Compared] | None = None,
         "head": _head(runs, now),
         "summary": tag("ul", *(tag("li", sentence) for sentence in sentences(runs, comparison))),
         "legend": _legend(shown, len(runs)),
-        "body": join(*_body(runs, shown, comparison, axis, charts)),
+        "body": join(*_body(runs, shown, comparison, drawn)),
         "foot": join("Made by headrace ", __version__, ". This file loads nothing from anywhere."),
-        "data": _data(shown, axis, charts),
+        "data": _data(shown, axis, [one.chart for one in drawn]),
     }
     return _PLACE.sub(lambda found: places[found[1]], template)
 
@@ -108,8 +122,7 @@ def _body(
     runs: Sequence[RunLog],
     shown: Sequence[RunLog],
     comparison: Sequence[Compared] | None,
-    axis: Axis,
-    charts: Sequence[tuple[Figure, Chart]],
+    drawn: Sequence[Drawn],
 ) -> Iterator[Markup]:
     yield _section("Runs", "Over all events of each run, the best first.", overview.runs_table(runs, shown))
     if comparison:
@@ -118,7 +131,7 @@ def _body(
             "does not touch 0 (the upright line), it is more than chance."
         )
         yield _section("Comparison", meaning, overview.comparison_table(comparison))
-    yield from _paired(list(_charts(shown, axis, charts)))
+    yield from _paired([one.section() for one in drawn])
     yield _section(
         "Drift",
         "When a detector found that the model's predictions, or the labels, were not what they had been. In the charts "
@@ -145,21 +158,29 @@ def _body(
     yield _section("Origin", meaning, details.origins_table(shown))
 
 
-def _charts(shown: Sequence[RunLog], axis: Axis, charts: Sequence[tuple[Figure, Chart]]) -> Iterator[Markup]:
-    for figure, chart in charts:
-        note, told = _note(shown, axis, chart), values.windows_table(figure, shown, axis)
-        yield _section(figure.title, figure.meaning, chart.svg(), note, told, half=True)
+def _drawn(shown: Sequence[RunLog], axis: Axis) -> Iterator[Drawn]:
+    """Draw all charts."""
+    for figure in figures.figures_of(shown):
+        chart = figures.chart_of(figure, shown, axis)
+        yield Drawn(
+            title=figure.title, meaning=figure.meaning, chart=chart, note=_note(shown, axis, chart),
+            table=values.windows_table(figure, shown, axis),
+        )  # fmt: skip
     if any(run.reliability for run in shown):
         meaning = (
             "Of events that were given a score, how many had a positive label? On the dashed line as many as the score "
             "says; below it scores are too high. Only scores that were given to enough events to tell."
         )
-        drawn, note = figures.reliability_chart(shown).svg(), _axes("score", "share of positive labels")
-        yield _section("Reliability", meaning, drawn, note, values.reliability_table(shown), half=True)
+        yield Drawn(
+            title="Reliability", meaning=meaning, chart=figures.reliability_chart(shown),
+            note=_axes("score", "share of positive labels"), table=values.reliability_table(shown),
+        )  # fmt: skip
     if any(run.throughput for run in shown):
         meaning = "How many events were learned in a second, since each run began: with reading, decoding and learning."
-        drawn, note = figures.throughput_chart(shown).svg(), _axes("time since the beginning", "events a second")
-        yield _section("Throughput", meaning, drawn, note, values.throughput_table(shown), half=True)
+        yield Drawn(
+            title="Throughput", meaning=meaning, chart=figures.throughput_chart(shown),
+            note=_axes("time since the beginning", "events a second"), table=values.throughput_table(shown),
+        )  # fmt: skip
 
 
 def _paired(sections: Sequence[Markup]) -> Iterator[Markup]:
@@ -223,7 +244,7 @@ def _legend(shown: Sequence[RunLog], every: int) -> Markup:
     return tag("fieldset", tag("legend", "Runs shown"), *boxes, best)
 
 
-def _data(shown: Sequence[RunLog], axis: Axis, charts: Sequence[tuple[Figure, Chart]]) -> str:
+def _data(shown: Sequence[RunLog], axis: Axis, charts: Sequence[Chart]) -> str:
     """Give what the script shows where a pointer is; the same values as in the tables."""
     told = {
         "runs": [run.name for run in shown],
@@ -237,11 +258,7 @@ def _data(shown: Sequence[RunLog], axis: Axis, charts: Sequence[tuple[Figure, Ch
                 "lines": [{"x": list(line.x), "y": list(line.y)} for line in chart.lines],
                 "flags": [{"x": flag.x, "run": flag.run, "text": flag.text} for flag in chart.flags],
             }
-            for chart in (
-                *(chart for _, chart in charts),
-                *([figures.reliability_chart(shown)] if any(run.reliability for run in shown) else []),
-                *([figures.throughput_chart(shown)] if any(run.throughput for run in shown) else []),
-            )
+            for chart in charts
         },
     }
     text = orjson.dumps(told).decode()

@@ -16,8 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from worker.config import Config
 from worker.errors import IncompatibleDataError
 from worker.snapshot.kinds import breaker_of
-from worker.stream.block import Block
-from worker.stream.owned import Owned
+from worker.stream.owned import MessageBlock, Owned
 from worker.stream.report import Report
 from worker.stream.restore import Restored, restore
 
@@ -89,7 +88,7 @@ class Assignment:
             del self._restoring[shard]
             breaker = breaker_of(self._config.learning)
             packed = self._config.events.format == "arrow"
-            block = Block(breaker, packed=packed) if breaker is not None else None
+            block = MessageBlock(breaker, packed=packed) if breaker is not None else None
             self.owned[shard] = Owned.restored(restored.state, restored.backlog, block)
             self._report.began(restored.state, restored.seconds)
 

@@ -12,9 +12,9 @@ that is too slow for that, what is there is judged as it is, by wider bounds, an
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
-from confluent_kafka import Message
 
 from worker.pipeline import Prepared
 from worker.quality.breaker import Breaker, Fault, Tally
@@ -23,18 +23,18 @@ from worker.snapshot.state import ShardState
 _LEARNED_BLOCKS = 10  # before that, most values are new to the shard
 
 
+Held = TypeVar("Held")  # records as whoever hands them over wants them back
+
+
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class Piece(Generic[Held]):
     """Some records of a shard, without a gap."""
 
-    messages: list[Message]
+    held: Held
     prepared: Prepared
+    first_offset: int
+    last_offset: int
     came: float  # by the block's clock
-
-    @property
-    def offsets(self) -> tuple[int, int]:
-        """Give the first and the last offset."""
-        return self.messages[0].offset(), self.messages[-1].offset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +47,17 @@ class Refused:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Judged(Generic[Held]):
     """What is to be done with records, now that their block is judged."""
 
-    learn: list[Piece]
-    pass_over: list[Piece]
+    learn: list[Piece[Held]]
+    pass_over: list[Piece[Held]]
 
 
-class Block:
+class Block(Generic[Held]):
     """The open block of a shard, and the one before it.
 
-    The loop's thread cuts (`parts`), and asks what became of it; whoever learns the shard adds and judges.
+    One thread, the loop's, cuts (`cuts`), and asks what became of it; whoever learns the shard adds and judges.
 
     Args:
         breaker: the bounds.
@@ -70,8 +70,8 @@ class Block:
         self._breaker, self._packed, self._clock = breaker, packed, clock
         self._room = breaker.events  # until the next cut, as handed over
         self._asked = False  # to judge what is there
-        self._before: list[Piece] = []  # a block within bounds
-        self._open: list[Piece] = []
+        self._before: list[Piece[Held]] = []  # a block within bounds
+        self._open: list[Piece[Held]] = []
         self._tally = Tally()  # of the open block, and what of it was learned already
         self._told: object = self  # what the loop knows of `refused`
         self._oldest: float | None = None  # when the first record that is held back came
@@ -96,33 +96,44 @@ class Block:
         self._asked = True
         return True
 
-    def parts(self, messages: list[Message]) -> Iterator[list[Message]]:
-        """Cut messages where blocks end; packed ones each by itself: how many events it holds is not known yet."""
+    def cuts(self, count: int) -> Iterator[tuple[int, int]]:
+        """Cut so many records where blocks end: the position of the first, and the one after the last, of each part.
+
+        Packed ones each by itself: how many events it holds is not known yet.
+        """
         start = 0
-        while start < len(messages):
-            stop = start + 1 if self._packed else min(start + self._room, len(messages))
-            yield messages[start:stop]
+        while start < count:
+            stop = start + 1 if self._packed else min(start + self._room, count)
+            yield start, stop
             self._room -= stop - start
             if self._room <= 0:
                 self._room = self._breaker.events
             start = stop
 
-    def add(self, state: ShardState, messages: list[Message], prepared: Prepared) -> Judged:
-        """Hold records back that follow; judge their block once it is complete."""
-        self._open.append(Piece(messages=messages, prepared=prepared, came=self._clock()))
+    def add(self, state: ShardState, held: Held, offsets: tuple[int, int], prepared: Prepared) -> Judged[Held]:
+        """Hold records back that follow; judge their block once it is complete.
+
+        Args:
+            state: their shard.
+            held: the records.
+            offsets: of the first and the last one.
+            prepared: the same records.
+        """
+        first, last = offsets
+        self._open.append(Piece(held=held, prepared=prepared, first_offset=first, last_offset=last, came=self._clock()))
         self._tally += self._count(state, prepared)
-        judged = self._judge() if self._tally.events >= self._breaker.events else Judged(learn=[], pass_over=[])
+        judged = self._judge() if self._tally.events >= self._breaker.events else Judged[Held](learn=[], pass_over=[])
         self._note_oldest()
         return judged
 
-    def cut(self) -> Judged:
+    def cut(self) -> Judged[Held]:
         """Judge what is there of a block, as it is."""
         judged = self._judge()
         self._asked = False
         self._note_oldest()
         return judged
 
-    def _judge(self) -> Judged:
+    def _judge(self) -> Judged[Held]:
         whole = self._tally.events >= self._breaker.events
         faults = self._breaker.faults(self._tally)
         before, opened = self._before, self._open
@@ -130,7 +141,7 @@ class Block:
         if whole:
             self._tally = Tally()
         if faults and before + opened:
-            (first, _), (_, last) = (before + opened)[0].offsets, (before + opened)[-1].offsets
+            first, last = (before + opened)[0].first_offset, (before + opened)[-1].last_offset
             self.refused = Refused(faults=faults, first_offset=first, last_offset=last)
             return Judged(learn=[], pass_over=[] if self.frozen else before + opened)
         if self.refused is not None:  # the end of the poison may stand in it

@@ -12,6 +12,7 @@ from worker.stream.block import Block
 from worker.stream.held import Held
 
 DeadLetter = tuple[Message, Rejected]
+MessageBlock = Block[list[Message]]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -30,11 +31,11 @@ class Owned:
     idle_since: float | None = None  # by the loop's clock: its last version; None until the loop has looked
     handed_over: int = 0  # batches of records
     done_with: int = 0  # of those
-    block: Block | None = None  # of records that are not to be learned yet; None where none are held back
+    block: MessageBlock | None = None  # of records that are not to be learned yet; None where none are held back
     given_up: bool = False  # nothing more is to be learned: it is another worker's now, or is restored
 
     @classmethod
-    def restored(cls, state: ShardState, backlog: list[Folding], block: Block | None = None) -> "Owned":
+    def restored(cls, state: ShardState, backlog: list[Folding], block: MessageBlock | None = None) -> "Owned":
         """Begin with a shard as it was committed."""
         return cls(state=state, read_to=state.next_offset, sealed_to=state.next_offset, backlog=backlog, block=block)
 

@@ -76,7 +76,8 @@ class Stages:
     def hand_over(self, owned: Owned, messages: list[Message]) -> float:
         """Prepare and learn records of a shard, after all that were handed over before; gives about how many events."""
         events = 0.0
-        for part in [messages] if owned.block is None else owned.block.parts(messages):
+        for start, stop in [(0, len(messages))] if owned.block is None else owned.block.cuts(len(messages)):
+            part = messages[start:stop]
             some = len(part) * self._pipeline.events_a_record
             prepared = self._preparing.submit(self._prepare, part)
             self._append(_Batch(owned=owned, messages=part, prepared=prepared, events=some))
@@ -179,11 +180,14 @@ class Stages:
             if prepared is not None:
                 self._take(owned, messages, prepared)
             return
-        judged = owned.block.cut() if prepared is None else owned.block.add(owned.state, messages, prepared)
+        if prepared is None:
+            judged = owned.block.cut()
+        else:
+            judged = owned.block.add(owned.state, messages, (messages[0].offset(), messages[-1].offset()), prepared)
         for piece in judged.learn:
-            self._take(owned, piece.messages, piece.prepared)
+            self._take(owned, piece.held, piece.prepared)
         for piece in judged.pass_over:
-            self._pass_over(owned, piece.messages, piece.prepared)
+            self._pass_over(owned, piece.held, piece.prepared)
 
     def _take(self, owned: Owned, messages: list[Message], prepared: Prepared) -> None:
         self._pipeline.take(owned.state, prepared, messages[-1].offset() + 1)

@@ -74,11 +74,8 @@ class Tail:
 
     def _last_manifest(self, readable: bool) -> tuple[Manifest, int] | None:
         begin, end = self.bounds()
-        if begin == end:
-            return None
-        window = _FIRST_WINDOW
-        while True:
-            start = max(begin, end - window)
+
+        def look(start: int) -> tuple[Manifest, int] | None:
             found: tuple[Manifest, int] | None = None
             damage: IncompatibleDataError | None = None
             for message in self.messages(start):
@@ -90,9 +87,9 @@ class Tail:
                         damage = error
             if damage is not None and not (readable and (found is not None or start > begin)):
                 raise damage
-            if found is not None or start == begin:
-                return found
-            window *= 8
+            return found
+
+        return look_back(begin, end, look)
 
     def records(self, start: int) -> Iterator[tuple[Record, int]]:
         """Read records and their offsets from `start` to the end of what is committed now."""
@@ -176,6 +173,24 @@ class Tail:
                 "worker's: `kafka-transactions.sh find-hanging` names it, and `abort` ends it"
             )
         return int(place.offset) if place.offset >= 0 else None
+
+
+def look_back(begin: int, end: int, look: Callable[[int], Seen | None]) -> Seen | None:
+    """Look for what stands near the end of a partition: at a little of it, and at more as long as nothing is found.
+
+    Args:
+        begin: the partition's first offset,
+        end: and the one after its last.
+        look: gives what stands from an offset on; None where it does not.
+    """
+    window = _FIRST_WINDOW
+    while begin < end:
+        start = max(begin, end - window)
+        found = look(start)
+        if found is not None or start == begin:
+            return found
+        window *= 8
+    return None
 
 
 def despite_trimming(look: Callable[[], Seen]) -> Seen:

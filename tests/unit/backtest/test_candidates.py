@@ -45,6 +45,33 @@ def test_the_file_comes_first_and_what_is_the_same_is_left_out(path):
     assert found[0].settings == {}
 
 
+def test_names_are_unique_and_the_same_whatever_else_is_compared(path, tmp_path):
+    for name, factors in (("a/same", 2), ("b/same", 3), ("c/default", 5), ("factors=8", 6), ("alone", 7)):
+        file = tmp_path / f"{name}.toml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(FILE.replace("factors = 4", f"factors = {factors}"))
+    files = {name: tmp_path / f"{name}.toml" for name in ("a/same", "b/same", "c/default", "factors=8", "alone")}
+    every = [(("model.factors", "8"),), (("model.factors", "9"),)]
+    found = from_files(path, list(files.values()), {}, every)
+    names = {one.config.model.factors: one.name for one in found}
+    assert names == {
+        4: "default", 2: str(files["a/same"]), 3: str(files["b/same"]), 5: str(files["c/default"]), 6: "factors=8",
+        7: "alone", 8: "factors=8 (2)", 9: "factors=9",
+    }  # fmt: skip
+    turned = from_files(path, list(files.values())[::-1], {}, every[::-1])
+    assert {one.config.model.factors: one.name for one in turned} == names
+
+
+def test_two_of_one_name_are_refused():
+    one, other = (
+        Candidate(name="mine", config=Config.model_validate({"features": {"user": {}}, "model": {"factors": factors}}))
+        for factors in (2, 3)
+    )
+    with pytest.raises(ConfigurationError, match="two configurations are called mine"):
+        distinct([one, other])
+    assert [it.name for it in distinct([one, one])] == ["mine"]
+
+
 def test_settings_are_written_as_in_the_environment_and_go_before_it(path):
     environment = {"HEADRACE_MODEL__FACTORS": "12", "HEADRACE_MODEL__SEED": "5"}
     found = from_files(path, [], environment, [(("model.factors", "8"), ("features.item.admit_after", "3"))])
@@ -80,10 +107,48 @@ def test_what_cannot_be_is_told_of_every_combination_before_anything_runs(path):
     assert "model.factors=8 model.kind=gaussian" not in str(raised.value)
 
 
+@pytest.mark.parametrize("setting", ["events.topic", "model.name", "quality.window", "quality.freeze_events"])
+def test_a_grid_over_what_decides_nothing_is_refused(path, setting):
+    values = {"quality.window": "5000"}.get(setting, "other")
+    if setting == "quality.freeze_events":
+        path.write_text(FILE + "[quality]\nfreeze_events = 500\nfreeze_rejected_share = 0.5\n")
+        values = "900"
+    with pytest.raises(ConfigurationError, match=f"--grid: {setting}: changes nothing.*: leave it out"):
+        from_files(path, [], {}, [(("model.factors", "8"), (setting, values))])
+
+
+def test_what_decides_in_one_combination_is_no_vain_grid(path):
+    every = [
+        (("quality.window", window), ("quality.response", response))
+        for window in ("20000", "5000")
+        for response in ("alarm", "loosen")
+    ]
+    found = from_files(path, [], {}, every)
+    # Without loosening the window decides nothing: one run does for both.
+    assert [one.name for one in found] == [
+        "default", "quality.window=20000 quality.response=loosen", "quality.window=5000 quality.response=loosen",
+    ]  # fmt: skip
+
+
+def test_meeting_more_often_is_of_merged_shards_and_a_partitioner_of_shards_by_key(path):
+    meeting, parting = (("commit.interval_seconds", "5"),), (("events.partitioner", "crc32"),)
+    assert len(from_files(path, [], {}, [meeting])) == 2
+    path.write_text(FILE + "merge = false\n")
+    with pytest.raises(ConfigurationError, match=r"changes nothing of what is learned without model\.merge = true"):
+        from_files(path, [], {}, [meeting])
+    with pytest.raises(ConfigurationError, match="changes nothing of what is learned without --shards"):
+        from_files(path, [], {}, [parting])
+    with pytest.raises(ConfigurationError, match=r"events\.partitioner differs"):
+        from_files(path, [], {}, [parting], by_key=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model": {"loss": "squared"}}, "losses of two kinds"),
+        ({"events": {"max_bytes": 99}}, "events.max_bytes differs"),
+        ({"events": {"earliest_time": "2000-01-01T00:00:00Z"}}, "events.earliest_time differs"),
+        ({"events": {"max_future_seconds": 5, "time": "at"}}, "events.time and events.max_future_seconds differ"),
         ({"events": {"label": "bought"}}, "events.label differs"),
         ({"events": {"id": "id"}}, "events.id differs"),
         ({"events": {"keep_negatives": 0.5}}, "events.keep_negatives differs"),

@@ -84,10 +84,35 @@ def test_a_run_of_other_settings_records_or_options_is_not_taken(recording, tmp_
     assert waiting(shards=1) == ["default", "base rate"]
     assert waiting(configurations={"default": CONFIGURATIONS["fading"]}) == ["default", "base rate"]
     assert waiting(recorded(tmp_path / "other", partitions=2, seed=1)) == ["default", "base rate"]
+    # What decides nothing keeps nothing from being taken.
+    elsewhere = CONFIGURATIONS["default"].model_copy(
+        update={"model": CONFIGURATIONS["default"].model.model_copy(update={"topic": "elsewhere"})}
+    )
+    assert waiting(configurations={"default": elsewhere}) == []
     # Who asks under another name is given what was measured.
     named = Backtest(recording, {"mine": CONFIGURATIONS["default"]}, tmp_path, jobs=1).run()
     assert named.kept == 2
     assert {log.name for log in named.logs} == {"mine", "base rate"}
+
+
+def test_other_keys_are_other_runs_where_shards_are_made_of_them(tmp_path):
+    n = 300
+    values = [b'{"user":"u%d","item":"i%d","label":%d}' % (at % 5, at % 7, at % 2) for at in range(n)]
+    for name, keys in (("one", 5), ("other", 6)):
+        times = [START + at * MINUTE for at in range(n)]
+        records = make_records(
+            offsets=range(n), times=times, values=values, keys=[b"u%d" % (at % keys) for at in range(n)]
+        )
+        write(tmp_path / name, records)
+    few = {"default": CONFIGURATIONS["default"]}
+
+    def waiting(name, shards):
+        return len(Backtest(tmp_path / name, few, tmp_path / "out", shards=shards, jobs=1).prepare().waiting)
+
+    for shards in (None, 2):
+        Backtest(tmp_path / "one", few, tmp_path / "out", shards=shards, jobs=1).run()
+    assert (waiting("one", None), waiting("one", 2)) == (0, 0)
+    assert (waiting("other", None), waiting("other", 2)) == (0, 2)
 
 
 def test_what_is_written(recording, tmp_path):
@@ -142,6 +167,8 @@ def test_shards_by_key_are_a_single_model_where_there_is_one(recording, tmp_path
         ({"warm_up": 400.0 * DAY}, "nothing is left to measure"),
         ({"delay_ms": -1}, "not known before its event"),
         ({"jobs": 0}, "at least one process"),
+        ({"shards": 0}, "from 1 to 1,024 shards"),
+        ({"shards": 4_096}, "--shards 4096: from 1 to 1,024 shards"),
         ({"confidence": 1.0}, "between 0 and 1"),
     ],
 )
@@ -149,6 +176,60 @@ def test_what_cannot_be_is_refused_before_anything_runs(recording, tmp_path, ask
     with pytest.raises(ConfigurationError, match=message):
         Backtest(recording, CONFIGURATIONS, tmp_path / "out", **asked).prepare()
     assert not (tmp_path / "out").exists()
+
+
+def test_many_versions_of_many_shards_are_warned_of(recording, tmp_path):
+    # Of 3,000 records in ten days hardly two lie in one second: each ends a version, and all others fold it in.
+    def warned(shards, *, merge=True):
+        configurations = {"default": config_of(learning_of(merge=merge))}
+        return Backtest(recording, configurations, tmp_path, shards=shards, jobs=1).prepare().warnings
+
+    assert warned(16) == []
+    (told,) = warned(1_024)
+    assert "1,024 shards end up to 3,000 versions a run, one for every 1 s of the log" in told
+    assert warned(1_024, merge=False) == []
+    slow = {"default": config_of(learning_of(merge=True), commit={"interval_seconds": 10 * 86_400.0})}
+    assert Backtest(recording, slow, tmp_path, shards=1_024, jobs=1).prepare().warnings == []
+
+
+@pytest.mark.parametrize("shards", [None, 3])
+def test_what_is_rejected_and_skipped_is_of_the_records_that_are_measured(tmp_path, shards):
+    # Given bad records, ids that come twice and negatives that are left out, before the warm-up ends and after
+    n, begin = 400, START + 100 * MINUTE
+    rng = np.random.default_rng(0)
+    values, bad = [], {"before": 0, "after": 0}
+    for at in range(n):
+        label, number = int(rng.integers(2)), at - at % 3  # of three with one id, two are there again
+        values.append(b'{"user":"u%d","item":"i%d","label":%d,"id":"%d"}' % (at % 5, at % 7, label, number))
+        if rng.random() < 0.1:
+            values[-1] = b"nope %d" % at
+            bad["before" if at < 100 else "after"] += 1
+    times = [START + at * MINUTE for at in range(n)]
+    keys = [b"k%d" % (at // 3) for at in range(n)]
+    write(tmp_path / "in", make_records(offsets=range(n), times=times, values=values, keys=keys))
+    config = Config.model_validate(
+        {"features": {"user": {}, "item": {}}, "events": {"id": "id", "keep_negatives": 0.5}, "model": {"factors": 2}}
+    )
+    # When it is measured from the hundredth record on
+    asked = Backtest(
+        tmp_path / "in", {"default": config}, tmp_path / "out", warm_up=100.0 * MINUTE, shards=shards, jobs=1,
+    )  # fmt: skip
+    outcome = asked.run()
+    assert outcome.measured_from_ms == begin
+    for log in outcome.logs:
+        # Then every record after it is measured, rejected or skipped, and none before
+        assert log.rejected == {"not_json": bad["after"]}
+        assert min(bad.values()) > 0
+        assert set(log.skipped) == {"duplicate", "negative"}
+        assert log.events + sum(log.rejected.values()) + sum(log.skipped.values()) == 300
+        assert [int(one.value.removeprefix("nope ")) >= 100 for one in log.examples["not_json"]] == [True] * 3
+
+
+def test_that_no_block_is_judged_is_told(recording, tmp_path):
+    learning = {"features": {"user": {}, "item": {}}, "quality": {"freeze_events": 500, "freeze_rejected_share": 0.1}}
+    prepared = Backtest(recording, {"default": Config.model_validate(learning)}, tmp_path).prepare()
+    (told,) = prepared.warnings
+    assert "the poison breaker (quality.freeze_events) is not at work in a backtest" in told
 
 
 def test_ranges_to_skip_of_another_topic_are_refused(recording, tmp_path):
@@ -222,5 +303,5 @@ def test_a_recording_of_which_nothing_can_be_read_is_no_ranking(tmp_path):
     n = 20
     times = [START + at * MINUTE for at in range(n)]
     write(tmp_path / "in", make_records(offsets=range(n), times=times, values=[b"{nope"] * n))
-    with pytest.raises(IncompatibleDataError, match=r"no event was measured of default .rejected: not_json 20"):
+    with pytest.raises(IncompatibleDataError, match=r"no event was measured of default .rejected: not_json 18"):
         Backtest(tmp_path / "in", CONFIGURATIONS, tmp_path / "out", jobs=1).run()

@@ -3,14 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.support.backtested import HOUR, START, recorded
-from tests.support.recordings import make_records, write
+from tests.support.backtested import HOUR, START
 from tests.support.replayed import Memory, records_of, stream
 from worker.backtest import survey as survey_of
-from worker.backtest.resharded import Resharded
 from worker.backtest.survey import survey
-from worker.events.partition import partition
-from worker.recording import Recording
 
 
 @pytest.mark.parametrize("sampled", [100, 1_000_000])
@@ -64,40 +60,3 @@ def test_where_many_records_have_one_time_there_are_fewer_blocks():
 def test_records_without_any_time_have_no_span():
     found = survey(Memory({0: records_of([b"x"] * 10, [-1] * 10)}))
     assert (found.first_ms, found.last_ms, found.span_ms) == (-1, -1, 0)
-
-
-def test_resharded_every_record_goes_to_the_shard_of_its_key_in_the_order_of_time(tmp_path):
-    recording = Recording(recorded(tmp_path, events=2_000, partitions=3))
-    source = Resharded(recording, 4, "murmur2")
-    seen = []
-    for shard in range(4):
-        parts = list(source.partition(shard))
-        offsets = np.concatenate([one.offsets for one in parts])
-        times = np.concatenate([one.timestamps for one in parts])
-        assert (np.diff(offsets) > 0).all()
-        assert (np.diff(times // 1_000) >= 0).all()
-        assert all(partition(key, 4, "murmur2") == shard for one in parts for key in one.keys.to_pylist())
-        seen += offsets.tolist()
-    assert sorted(seen) == list(range(2_000))
-    assert source.ranges == dict.fromkeys(range(4), (0, 2_000))
-
-
-def test_resharded_a_range_holds_what_lies_in_it(tmp_path):
-    source = Resharded(Recording(recorded(tmp_path, events=500, partitions=2)), 2, "crc32")
-    whole = np.concatenate([one.offsets for one in source.partition(1)])
-    some = np.concatenate([one.offsets for one in source.partition(1, 100, 300)])
-    assert some.tolist() == [offset for offset in whole.tolist() if 100 <= offset < 300]
-
-
-def test_resharded_headers_and_values_stay_with_their_records(tmp_path):
-    headers = [[("n", b"%d" % n)] for n in range(40)]
-    records = make_records(offsets=range(40), times=[START + n for n in range(40)], headers=headers)
-    write(tmp_path, records)
-    for shard in range(3):
-        for one in Resharded(Recording(tmp_path), 3, "murmur2").partition(shard):
-            for key, value, listed in zip(
-                one.keys.to_pylist(), one.values.to_pylist(), one.headers.to_pylist(), strict=True
-            ):
-                number = int(key[1:])
-                assert value == b'{"n":%d}' % number
-                assert listed == [{"key": "n", "value": b"%d" % number}]

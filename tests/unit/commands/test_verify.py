@@ -48,6 +48,9 @@ def test_the_first_version_that_differs_is_named_with_its_events_and_what_differ
 def test_what_is_equal_and_what_waits_is_told():
     equal = Verdict(shard=0, begun=0, first=1, last=9, events=1_000)
     assert _told(equal) == "shard 0: versions 1 to 9 are equal, 1,000 events learned again from nothing"
+    short = Verdict(shard=0, begun=0, first=1, last=9, events=1_000, short=True)
+    assert _told(short).endswith("from nothing; it has no later ones")
+    assert (as_data(short)["short"], as_data(equal)["short"]) == (True, False)
     waiting = Verdict(shard=1, begun=3, events=0, waits="version 4 folds in another one")
     assert not waiting.sound
     assert _told(waiting).endswith("from the base of version 3; no further: version 4 folds in another one")

@@ -9,7 +9,7 @@ import pytest
 from worker.errors import ConfigurationError, IncompatibleDataError
 from worker.evaluation.configuration import changed
 from worker.evaluation.evaluation import Evaluation
-from worker.evaluation.runlog import Compared, Example, RunLog
+from worker.evaluation.runlog import Example, RunLog
 from worker.learning import Learning
 
 NOW = 1_735_689_600_000
@@ -25,7 +25,6 @@ def run() -> RunLog:
         evaluation, name="half-life 1h", mode="replay", when=NOW, seconds=0.5, source="recording",
         configuration={"model.half_life": "1h"}, rejected={"not_json": 3}, skipped={"duplicate": 1},
         examples={"not_json": [Example(shard=1, offset=7, detail="is no JSON", value="{")]}, digests={0: "ab", 3: "cd"},
-        comparison=[Compared(name="half-life 1h", log_loss=0.5, difference=-0.1, low=-0.2, high=-0.05, against="off")],
     )  # fmt: skip
 
 

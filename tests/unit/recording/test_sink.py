@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.support.recordings import START, make_records, rows, write
 from worker.errors import ConfigurationError, DamagedRecordingError
+from worker.learning import Learning
+from worker.pipeline import Pipeline
 from worker.recording import Recording
 
 FOLDER = "topics/clicks/partition=0"
@@ -130,6 +133,37 @@ def test_an_event_in_columns_becomes_json(tmp_path: Path) -> None:
         b'{"user":"u1","label":1,"price":0.5,"new":true,"genres":["drama","crime"],"time":1735689600000,"offset":7}',
         b'{"user":"u2","price":2.0,"new":false,"genres":[],"time":1735689600000,"offset":7}',
     ]
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_numbers_that_are_not_finite_are_rejected_as_those_in_json_are(tmp_path: Path, kind: pa.DataType) -> None:
+    # Given events in columns with numbers that JSON has not, one of them in a feature that is not read
+    numbers = [1.5, float("nan"), None, float("inf"), -float("inf"), 2.5]
+    columns = {
+        "user": pa.array(["a", "b", "c", "d", "e", "größe"]),
+        "label": pa.array([1] * 6),
+        "price": pa.array(numbers, kind),
+        "tags": pa.array([[0.5], [], None, [float("nan"), 1.0], [None, 2.0], [float("nan")]], pa.list_(kind)),
+        "time": pa.array([START] * 6),
+    }
+    put(tmp_path, 0, pa.table(columns), ".parquet")
+    # When they are read
+    found = values(Recording(tmp_path))
+    head = [b'{"user":"%s","label":1' % user.encode() for user in ("a", "b", "c", "d", "e", "größe")]
+    tail = b',"time":%d}' % START
+    assert found == [
+        head[0] + b',"price":1.5,"tags":[0.5]' + tail,
+        head[1] + b',"price":NaN,"tags":[]' + tail,
+        head[2] + tail,
+        head[3] + b',"price":Infinity,"tags":[NaN,1.0]' + tail,
+        head[4] + b',"price":-Infinity,"tags":[null,2.0]' + tail,
+        head[5] + b',"price":2.5,"tags":[NaN]' + tail,
+    ]
+    # Then where they are read, they are rejected by the same reason as in JSON, and a missing one is none
+    learning = Learning.model_validate({"features": {"user": {}, "price": {"kind": "numeric"}}})
+    prepared = Pipeline(learning).prepare(found, np.full(6, START))
+    assert [(bad.index, str(bad.reason)) for bad in prepared.rejected] == [(n, "not_finite") for n in (1, 3, 4)]
+    assert prepared.events == 3
 
 
 @pytest.mark.parametrize(

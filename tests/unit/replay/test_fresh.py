@@ -54,6 +54,22 @@ def test_without_merging_it_is_one_pass_over_each_partition():
     assert result.records == 2_000
 
 
+def test_a_few_of_the_records_that_are_rejected_are_named():
+    source = stream(4_000, 2, seed=1)
+    log = replayed(learning_of(merge=False), source).log
+    bad = {"not_json": [], "tombstone": []}
+    for shard, records in source.partitions.items():
+        for offset, value in enumerate(records.values.to_pylist()):
+            if value in (None, b"no json"):
+                shown = None if value is None else "no json"
+                bad["tombstone" if value is None else "not_json"].append((shard, offset, shown))
+    assert log.rejected == {reason: len(some) for reason, some in bad.items()}
+    assert {reason: [(one.shard, one.offset, one.value) for one in some] for reason, some in log.examples.items()} == {
+        reason: some[:3] for reason, some in bad.items()
+    }
+    assert min(log.rejected.values()) > 3
+
+
 def test_shards_learn_from_one_another_at_boundaries_of_the_log():
     source = stream(3_000, SHARDS, seed=3)
     merged = replayed(learning_of(merge=True), source)

@@ -21,6 +21,16 @@ from worker.snapshot.state import ShardState
 from worker.stream.merging import recall
 
 SHARDS = 3
+
+
+class Few(Memory):
+    """A source of some partitions of a topic that has more."""
+
+    @property
+    def shards(self) -> int:
+        return SHARDS
+
+
 NOTHING = Peer(version=0, offset=0)
 
 
@@ -57,6 +67,11 @@ def test_every_version_is_reproduced(model, threads):
     ]
     assert min(writer.state.version for writer in live.writers) > 5
     assert result.log.events == sum(writer.state.progress.events for writer in live.writers)
+    values = {shard: records.values.to_pylist() for shard, records in source.partitions.items()}
+    for reason, counted in result.log.rejected.items():
+        some = result.log.examples[reason]
+        assert len(some) == min(counted, 3)
+        assert {values[one.shard][one.offset] for one in some} == {{"not_json": b"no json", "tombstone": None}[reason]}
 
 
 def rich() -> Learning:
@@ -263,6 +278,45 @@ def test_events_that_are_missing_are_named():
         Again(source=Memory(source.partitions, bounds={1: (last + 5, last + 9)}), chain=chain, shards=[1]).run()
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("model", [{}, {"half_life": "2s"}, {"max_rows": 60}], ids=str)
+def test_some_partitions_are_replayed_with_what_the_others_published(model, threads):
+    learning = learning_of(merge=True, **model)
+    source = stream(3_000, SHARDS, seed=7)
+    live = Live(learning, source).run()
+    few = Few({shard: records for shard, records in source.partitions.items() if shard != 1})
+    with live.chain() as chain:
+        result = Replay(config_of(learning), few, mode="as recorded", chain=chain, threads=threads).run()
+    assert result.taken == [1]
+    assert result.digests == {shard: live.writers[shard].manifests[-1].state.digest for shard in (0, 2)}
+    assert [(it.shard, it.first, it.last) for it in result.verdicts] == [
+        (shard, 1, live.writers[shard].state.version) for shard in (0, 2)
+    ]
+    assert all(live.writers[shard].manifests[-1].peers[1].version > 3 for shard in (0, 2))
+    # Up to a version, too, and whoever else is not there
+    alone = Few({2: source.partitions[2]})
+    with live.chain() as chain:
+        result = Replay(
+            config_of(learning), alone, mode="as recorded", chain=chain, threads=threads, to_version=5
+        ).run()
+    assert (result.taken, result.digests) == ([0, 1], {2: live.writers[2].manifests[4].state.digest})
+
+
+def test_what_others_published_and_is_gone_is_told():
+    learning = learning_of(merge=True)
+    source = stream(2_000, SHARDS, seed=7)
+    live = Live(learning, source).run()
+    trimmed = live.writers[1]
+    trimmed.first_offset = trimmed.manifests[-1].bases[-1].offset
+    trimmed.log = [(offset, record) for offset, record in trimmed.log if offset >= trimmed.first_offset]
+    alone = Few({2: source.partitions[2]})
+    with live.chain() as chain, pytest.raises(IncompatibleDataError, match="what the shards 0, 1 had added by then"):
+        Replay(config_of(learning), alone, mode="as recorded", chain=chain).run()
+    live.writers[2].log.clear()
+    with live.chain() as chain, pytest.raises(IncompatibleDataError, match="has no version of shard 2: it has some"):
+        Replay(config_of(learning), alone, mode="as recorded", chain=chain).run()
+
+
 def test_what_does_not_fit_is_told():
     learning = learning_of(merge=True)
     source = stream(1_000, SHARDS, seed=8)
@@ -278,10 +332,32 @@ def test_what_does_not_fit_is_told():
         Again(source=nothing, chain=chain).run()
     with live.chain() as chain, pytest.raises(ConfigurationError, match="shards 0 to 2, not 7"):
         Again(source=source, chain=chain, shards=[7]).run()
-    with live.chain() as chain, pytest.raises(ConfigurationError, match=r"versions up to"):
+    with (
+        live.chain() as chain,
+        pytest.raises(ConfigurationError, match=r"no version 9999: the last ones in .* are \d+ of"),
+    ):
         Again(source=source, chain=chain, shards=[1], last=9_999).run()
     with pytest.raises(ConfigurationError, match="published model has to be named"):
         Replay(config_of(learning), source, mode="as recorded")
+
+
+def test_a_range_beyond_all_versions_is_refused_and_one_beyond_some_is_told():
+    learning = learning_of(merge=False)
+    source = stream(1_000, 2, seed=8)
+    live = Live(learning, source).run()
+    one, other = live.writers
+    while one.state.version <= other.state.version:
+        one.commit()  # without an event of its own
+    most, least = one.state.version, other.state.version
+    with live.chain() as chain:
+        verdicts = Again(source=source, chain=chain, first=2, last=most).run()
+    assert [(it.sound, it.last, it.short) for it in verdicts] == [(True, most, False), (True, least, True)]
+    said = f"no version {most + 1}: the last ones in interactions.model are {most} of shard 0, {least} of shard 1"
+    for bounds in ({"last": most + 1}, {"first": most + 1}, {"first": 1, "last": most + 1, "shards": [0, 1]}):
+        with live.chain() as chain, pytest.raises(ConfigurationError, match=said):
+            Again(source=source, chain=chain, **bounds).run()
+    with live.chain() as chain, pytest.raises(ConfigurationError, match=f"shard 1 has versions up to {least} in"):
+        Again(source=source, chain=chain, first=most).run()
 
 
 def test_nothing_is_called_equal_that_was_not_compared():

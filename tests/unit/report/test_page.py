@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.support.runs import HOSTILE, NOW, hostile_run, run_of
 from worker.errors import ConfigurationError
 from worker.evaluation.evaluation import Evaluation
 from worker.evaluation.runlog import Compared, RunLog
+from worker.report import figures
 from worker.report.page import MOST_SHOWN, report, write_report
 from worker.report.words import UNKNOWN, count, value
 
@@ -93,7 +95,7 @@ def test_values_are_those_of_the_runs(two):
     assert read.tables["Loss by slice"][1] == ["device = ios", "0.5 %", "30 %", value(0.4), value(0.4)]
     assert read.tables["Calibration by slice"][2][3] == value(50 / 60)
     assert read.tables["Rejected because"][1] == ["not_json", "3", "3"]
-    assert read.tables["Rejected records"][1][2:] == ["0", "17", "no JSON"]
+    assert read.tables["Rejected records"][1][2:] == ["0", "17", "no JSON", "{nope"]
     assert "a1b2" in read.text
 
 
@@ -174,6 +176,24 @@ def test_squared_loss_has_figures_of_its_own():
         page_of(run, run_of("clicks", 100))
 
 
+def test_every_chart_is_made_once(two, monkeypatch):
+    made = Counter()
+
+    def counted(make):
+        def counting(*arguments):
+            chart = make(*arguments)
+            made[chart.key] += 1
+            return chart
+
+        return counting
+
+    for name in ("chart_of", "reliability_chart", "throughput_chart"):
+        monkeypatch.setattr(figures, name, counted(getattr(figures, name)))
+    page, read = page_of(*two)
+    assert set(made.values()) == {1}
+    assert set(made) == set(read.data(page)["charts"]) >= {"loss", "reliability", "throughput"}
+
+
 def test_a_comparison_is_shown_and_told_first(two):
     comparison = [
         Compared(name="worse", log_loss=0.6, difference=0.1, low=0.05, high=0.15, against="better"),
@@ -188,9 +208,6 @@ def test_a_comparison_is_shown_and_told_first(two):
     _, read = page_of(*two, comparison=close)
     assert "better has the lowest loss" in read.text
     assert "it may be chance" in read.text
-    # that of a run counts where none is given
-    _, read = page_of(two[0].model_copy(update={"comparison": comparison}), two[1])
-    assert "Comparison of runs" in read.tables
     assert "Comparison of runs" not in page_of(*two)[1].tables
 
 
