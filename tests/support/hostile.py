@@ -63,8 +63,8 @@ def spoilt(value: bytes, rng: np.random.Generator) -> bytes:
             at -= at % 4
             data[at : at + 4] = int(rng.choice([0, 1, 64, 2**16, 2**30, 2**31, 2**32 - 1])).to_bytes(4, "little")
         elif rng.integers(4) == 0:
-            del data[at:]
-    return bytes(data) if data else b"x"
+            del data[max(at, 1) :]
+    return bytes(data)
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.ipc
 
-# What Arrow raises over bytes that are no stream: its own, and those of types that Python has no class for.
-UNREADABLE = (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, LookupError, NotImplementedError)
+from worker.events.arrow_streams import UNREADABLE
+
 _MOST_TIMES = 16  # so long may the rows cut out of a message be, in units of the longest message
 
 

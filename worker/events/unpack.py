@@ -5,15 +5,14 @@ how many rows and elements it claims, that every offset and index lies inside, t
 fails any of this is rejected whole. Columns that nobody reads are not decoded.
 """
 
-import struct
 from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
+from worker.events.arrow_streams import UNREADABLE, unpacked_bytes
 from worker.events.columns import Column
-from worker.events.pack import UNREADABLE
 from worker.events.rejects import Reason, RejectError
 from worker.learning import Events
 
@@ -27,8 +26,6 @@ _READABLE = {
     "integer": "integers",
 }
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3  # kinds of the format's messages, and below the numbers of their fields
-_KIND, _HEADER, _DATA, _BUFFERS, _COMPRESSION = 1, 2, 1, 2, 3
 
 
 class Unpacker:
@@ -54,13 +51,13 @@ class Unpacker:
         if not value:
             raise RejectError(Reason.EMPTY, "no bytes")
         try:
-            if (size := _unpacked_bytes(value)) > self._events.max_bytes:
+            if (size := unpacked_bytes(value)) > self._events.max_bytes:
                 raise RejectError(
                     Reason.TOO_LARGE, f"{size} bytes unpacked; events.max_bytes is {self._events.max_bytes}"
                 )
             batches = list(self._read(value))
             return [self.columns_of(batch) for batch in batches]
-        except (*UNREADABLE, struct.error) as error:
+        except UNREADABLE as error:
             raise RejectError(Reason.NOT_ARROW, _first_line(error)) from error
 
     def columns_of(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -188,42 +185,6 @@ def _bound(array: pa.Array, most: int) -> None:
         if len(part) > most:
             raise RejectError(Reason.TOO_LARGE, f"{len(part)} elements of a column, in {most // 8} bytes")
         _bound(part, most)
-
-
-def _unpacked_bytes(value: bytes) -> int:
-    """Sum up what the compressed buffers of a stream claim to be long; nothing is unpacked."""
-    total = 0
-    for message in pa.ipc.MessageReader.open_stream(pa.BufferReader(value)):
-        meta = memoryview(message.metadata)
-        root = struct.unpack_from("<I", meta)[0]
-        header = _follow(meta, _place(meta, root, _HEADER))
-        kind = meta[place] if (place := _place(meta, root, _KIND)) else 0
-        if kind == _DICTIONARY_BATCH:
-            header = _follow(meta, _place(meta, header, _DATA))
-        elif kind != _RECORD_BATCH:
-            continue
-        if not _place(meta, header, _COMPRESSION) or not (place := _place(meta, header, _BUFFERS)):
-            continue
-        body, vector = memoryview(message.body), _follow(meta, place)
-        (count,) = struct.unpack_from("<I", meta, vector)
-        for offset, length in struct.iter_unpack("<qq", meta[vector + 4 : vector + 4 + 16 * count]):
-            if length >= 8:
-                total += max(struct.unpack_from("<q", body, offset)[0], 0)  # -1: stored as it is
-    return total
-
-
-def _place(meta: memoryview, table: int, field: int) -> int:
-    """Find a field of a flatbuffers table; 0 where it is not there."""
-    vtable = table - struct.unpack_from("<i", meta, table)[0]
-    (size,) = struct.unpack_from("<H", meta, vtable)
-    at = 4 + 2 * field
-    place: int = struct.unpack_from("<H", meta, vtable + at)[0] if at < size else 0
-    return table + place if place else 0
-
-
-def _follow(meta: memoryview, place: int) -> int:
-    target: int = place + struct.unpack_from("<I", meta, place)[0]
-    return target
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,9 +13,9 @@ from worker.model.rows import Rows
 from worker.quality.progress import BINS, Progress
 from worker.quality.watch import Watch, Watching
 from worker.snapshot.assembler import Version
+from worker.snapshot.columns import decode
 from worker.snapshot.records import (
     Kind,
-    decode,
     decode_contribution,
     decode_keys,
     decode_ledger,
@@ -110,10 +110,9 @@ def decode_progress(value: bytes, *, logistic: bool) -> Progress:
     Raises:
         CorruptSnapshotError: the record does not hold them.
     """
-    columns = decode(value, ["sums", "histogram"])
+    columns = decode(value, {"sums": None, "histogram": None})
     progress = Progress(logistic=logistic)
-    sums = columns["sums"].flatten().to_numpy(zero_copy_only=False)
-    histogram = columns["histogram"].flatten().to_numpy(zero_copy_only=False)
+    sums, histogram = _numbers(columns["sums"]), _numbers(columns["histogram"])
     if sums.shape != progress.sums.shape or histogram.size != progress.histogram.size:
         raise CorruptSnapshotError(f"a record of progress holds {sums.size} sums and {histogram.size} bins")
     progress.sums[:] = sums
@@ -136,12 +135,11 @@ def decode_watch(value: bytes, watching: Watching) -> list[Watch]:
     Raises:
         CorruptSnapshotError: the record does not hold it.
     """
-    columns = decode(value, ["settings", "words", "slices"])
+    columns = decode(value, {"settings": pa.string(), "words": None, "slices": None})
     if columns["settings"].to_pylist() != [watching.settings]:
         return []
     watch = Watch.fresh(watching)
-    words = columns["words"].flatten().to_numpy(zero_copy_only=False)
-    slices = columns["slices"].flatten().to_numpy(zero_copy_only=False)
+    words, slices = _numbers(columns["words"]), _numbers(columns["slices"])
     if words.shape != watch.words.shape or slices.size != watch.slices.size:
         raise CorruptSnapshotError(f"a record of what is watched holds {words.size} words, {slices.size} of slices")
     watch.words[:] = words
@@ -150,10 +148,19 @@ def decode_watch(value: bytes, watching: Watching) -> list[Watch]:
 
 
 def _pairs(value: bytes, fields: int) -> Pairs:
-    columns = decode(value, ["left", "right", "weight", "weight_precision"])
+    numbers = {"weight": pa.float32(), "weight_precision": pa.float32()}
+    columns = decode(value, {"left": pa.int32(), "right": pa.int32(), **numbers})
     left, right = columns["left"].to_numpy(), columns["right"].to_numpy()
     if len(left) and not (min(left.min(), right.min()) >= 0 and max(left.max(), right.max()) < fields):
         raise CorruptSnapshotError(f"a record of pairs names fields that are none of the {fields}")
     return Pairs(
         left=left, right=right, means=columns["weight"].to_numpy(), precisions=columns["weight_precision"].to_numpy()
     )
+
+
+def _numbers(lists: pa.Array) -> NDArray[np.float64]:
+    """Give the numbers of lists, one list after the other."""
+    kind = lists.type
+    if not (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) or kind.value_type != pa.float64():
+        raise CorruptSnapshotError(f"a data record holds {kind} where lists of doubles are expected")
+    return np.asarray(lists.flatten().to_numpy(zero_copy_only=False))

@@ -24,10 +24,13 @@ from worker.model.cells import Words
 from worker.model.forgetting import NEVER
 from worker.model.ledger import Contribution
 from worker.model.rows import COLUMNS, FACTORS, Rows
+from worker.snapshot.columns import decode, encode
 
 FORMAT = 1
 _ARROW = b"application/vnd.apache.arrow.stream"
 _JSON = b"application/json"
+_TIME = pa.timestamp("ms", "UTC")
+_KEYED: dict[str, pa.DataType | None] = {"key": pa.uint64(), "seen": _TIME}
 _ENVELOPE_BYTES = 8_192  # room for the schema, the headers, the key and Kafka's own framing
 
 
@@ -174,8 +177,8 @@ def encode_rows(rows: Rows) -> bytes:
 
 def decode_rows(value: bytes, factors: int, numbers: tuple[str, ...] = COLUMNS) -> Rows:
     """Read rows of these numbers and K = `factors` back, bit for bit."""
-    needed = ["key", "seen", "route", *numbers]
-    columns = decode(value, [*needed, "factors"] if factors else needed)
+    needed = _KEYED | {"route": pa.int64()} | dict.fromkeys(numbers, pa.float32())
+    columns = decode(value, needed | {"factors": None} if factors else needed)
     n = len(columns["key"])
     parameters = np.empty((n, len(numbers) + factors), np.float32)
     for number, name in enumerate(numbers):
@@ -197,7 +200,7 @@ def decode_rows(value: bytes, factors: int, numbers: tuple[str, ...] = COLUMNS) 
 
 def decode_keys(value: bytes) -> NDArray[np.uint64]:
     """Read the keys of rows, or of what was added to rows, and nothing else."""
-    return np.asarray(decode(value, ["key"])["key"].to_numpy())
+    return np.asarray(decode(value, {"key": pa.uint64()})["key"].to_numpy())
 
 
 def encode_contribution(contribution: Contribution) -> bytes:
@@ -207,7 +210,7 @@ def encode_contribution(contribution: Contribution) -> bytes:
 
 def decode_contribution(value: bytes, factors: int) -> Contribution:
     """Read it back."""
-    columns = decode(value, ["key", "seen", "amounts"])
+    columns = decode(value, _KEYED | {"amounts": None})
     return _contribution(columns, "amounts", factors, _tick(value, "tick"))
 
 
@@ -219,7 +222,7 @@ def encode_ledger(own: Contribution, merged: Contribution) -> bytes:
 
 def decode_ledger(value: bytes, factors: int) -> tuple[Contribution, Contribution]:
     """Read it back: own, merged."""
-    columns = decode(value, ["key", "seen", "own_seen", "own", "merged"])
+    columns = decode(value, _KEYED | {"own_seen": _TIME, "own": None, "merged": None})
     own = _contribution(columns | {"seen": columns["own_seen"]}, "own", factors, _tick(value, "own_tick"))
     return own, _contribution(columns, "merged", factors, _tick(value, "merged_tick"))
 
@@ -235,7 +238,7 @@ def decode_words(value: bytes, size: int) -> Words:
     Raises:
         CorruptSnapshotError: a word has no place there.
     """
-    columns = decode(value, ["place", "word"])
+    columns = decode(value, {"place": pa.int64(), "word": pa.uint64()})
     words = Words(places=columns["place"].to_numpy(), values=columns["word"].to_numpy())
     if len(words) and not (words.places.min() >= 0 and words.places.max() < size):
         raise CorruptSnapshotError(f"a record of cells names places that are none of the {size}")
@@ -252,7 +255,7 @@ def _keyed(contribution: Contribution) -> dict[str, pa.Array]:
 
 
 def _times(seen: NDArray[np.int64]) -> pa.Array:
-    return pa.array(seen, pa.int64(), mask=seen == NEVER).cast(pa.timestamp("ms", "UTC"))
+    return pa.array(seen, pa.int64(), mask=seen == NEVER).cast(_TIME)
 
 
 def _given(values: NDArray[np.int64], none: np.int64) -> pa.Array:
@@ -282,31 +285,6 @@ def _contribution(columns: dict[str, pa.Array], name: str, factors: int, tick: i
     seen = _filled(columns["seen"], NEVER)
     amounts = held.flatten().to_numpy().reshape(len(seen), width)
     return Contribution(keys=columns["key"].to_numpy(), seen=seen, amounts=amounts, tick=tick)
-
-
-def encode(columns: dict[str, pa.Array], **said: int) -> bytes:
-    """Write columns as an Arrow IPC stream of one batch, and numbers as its schema's metadata."""
-    batch = pa.record_batch(columns, metadata={name: str(number) for name, number in said.items()} or None)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue())
-
-
-def decode(value: bytes, needed: list[str]) -> dict[str, pa.Array]:
-    """Read the columns of an Arrow IPC stream.
-
-    Raises:
-        CorruptSnapshotError: it is no such stream, or a needed column is not there.
-    """
-    try:
-        table = pa.ipc.open_stream(value).read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptSnapshotError(f"a data record is not an Arrow stream: {error}") from error
-    for name in needed:
-        if name not in table.column_names:
-            raise CorruptSnapshotError(f"a data record has no column {name!r}")
-    return {name: table[name].combine_chunks() for name in table.column_names}
 
 
 def split(rows: Part, per_record: int) -> Iterator[Part]:

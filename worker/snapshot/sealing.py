@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
+import pyarrow as pa
+
 from worker.config import Config
 from worker.errors import IncompatibleDataError
 from worker.learning import Learning
@@ -22,6 +24,7 @@ from worker.model.cells import Words
 from worker.model.ledger import Contribution
 from worker.model.rows import Rows
 from worker.snapshot.boundary import Folded, Folding, fold, require_finite, told
+from worker.snapshot.columns import encode
 from worker.snapshot.contents import pair_columns, progress_columns, watch_columns
 from worker.snapshot.kinds import gate_of
 from worker.snapshot.manifest import Base, Input, Manifest, RecordSum, describe
@@ -31,7 +34,6 @@ from worker.snapshot.records import (
     Kind,
     Record,
     checksum,
-    encode,
     encode_contribution,
     encode_keys,
     encode_ledger,
@@ -153,7 +155,7 @@ class Sealed:
         limit = self._writing.record_limit_bytes
         entries = rows_per_record(entry_bytes(self._writing.learning.model.factors), limit)
         rows, words = rows_per_record(self._row_bytes, limit), rows_per_record(WORD_BYTES, limit)
-        yield Kind.PROGRESS, encode(progress_columns(self.progress)), 0
+        yield self._compressed(Kind.PROGRESS, progress_columns(self.progress))
         if self._pairs is not None:
             yield Kind.PAIRS, encode(self._pairs), 0
         for some in split(self._contribution, entries) if self._contribution is not None else ():
@@ -172,7 +174,7 @@ class Sealed:
             yield Kind.LEDGER, encode_ledger(some_own, some_merged), len(some_own)
         for part in split(self._base_words, words):
             yield Kind.BASE_CELLS, encode_words(part), 0
-        yield Kind.WATCH, encode(watch_columns(self.watch)), 0
+        yield self._compressed(Kind.WATCH, watch_columns(self.watch))
 
     @property
     def needs_offset(self) -> bool:
@@ -278,16 +280,24 @@ class Sealed:
         table.swept = 0 if self._sweep.done else stop
         return part[(part.keys & SHARED) == 0], ledgers, words
 
+    def _compressed(self, kind: Kind, columns: dict[str, pa.Array]) -> tuple[Kind, bytes, int]:
+        """Encode sums that stand in every version: zeros at first, so a topic has to hold them as they are, too."""
+        self._require_room(kind, sum(column.nbytes for column in columns.values()))
+        return kind, encode(columns, compressed=True), 0
+
     def _record(self, kind: Kind, value: bytes, sequence: int) -> Record:
-        if len(value) + _FRAME_BYTES > self._writing.record_limit_bytes:
-            raise IncompatibleDataError(
-                f"max.message.bytes = {self._writing.record_limit_bytes} of the model topic does not hold a record of "
-                f"{len(value)} bytes ({kind}): raise it"
-            )
+        self._require_room(kind, len(value))
         return Record(
             kind=kind, model=self._writing.learning.model.name, shard=self._state.shard, version=self.version,
             sequence=sequence, value=value, checksum=checksum(value),
         )  # fmt: skip
+
+    def _require_room(self, kind: Kind, size_bytes: int) -> None:
+        if size_bytes + _FRAME_BYTES > self._writing.record_limit_bytes:
+            raise IncompatibleDataError(
+                f"max.message.bytes = {self._writing.record_limit_bytes} of the model topic does not hold a record of "
+                f"{size_bytes} bytes ({kind}): raise it"
+            )
 
 
 def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -20,9 +20,10 @@ from worker.model.ftrl import Ftrl
 from worker.model.gaussian import Gaussian
 from worker.model.sgd import Sgd
 from worker.reshard import carry
+from worker.snapshot.columns import encode
 from worker.snapshot.kinds import learner_of
 from worker.snapshot.lineage import advance, apply, verify
-from worker.snapshot.records import Kind, Record, encode
+from worker.snapshot.records import Kind, Record
 from worker.snapshot.state import ShardState
 
 MODELS = {

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tests.support.lineage import NOW, Writer, events, learning_of, tampered, versions
 from worker.errors import CorruptSnapshotError, IncompatibleDataError
 from worker.pipeline import Pipeline
+from worker.snapshot.columns import encode
 from worker.snapshot.contents import decode_progress, decode_watch
 from worker.snapshot.lineage import GapError, advance, apply, require_same_learning, verify
 from worker.snapshot.manifest import Manifest
-from worker.snapshot.records import Kind, decode_rows, encode, encode_rows
+from worker.snapshot.records import Kind, decode_rows, encode_rows
 from worker.snapshot.state import ShardState
 from worker.watching import Quality
 
@@ -293,7 +294,7 @@ def forge(version, kind: Kind, value: bytes):
     return replace(version, data=data)
 
 
-@pytest.mark.parametrize("kind", [Kind.ROWS, Kind.PAIRS, Kind.PROGRESS])
+@pytest.mark.parametrize("kind", [Kind.ROWS, Kind.PAIRS, Kind.PROGRESS, Kind.WATCH])
 @pytest.mark.parametrize("value", [b"", b"nonsense", encode({})], ids=["empty", "nonsense", "no columns"])
 def test_a_record_that_says_nonsense_is_refused_before_anything_changes(kind, value):
     writer = Writer()
