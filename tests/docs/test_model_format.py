@@ -95,7 +95,7 @@ def test_the_manifests_are_worth_validating() -> None:
     ]
     assert (second["peers"], second["began"], second["state"]["view"]) == ({}, 2, "")
     _, second, third = MERGED_MANIFESTS
-    kinds = ["progress", "contribution", "rows", "cells", "base", "ledger", "base_cells", "watch"]
+    kinds = ["progress", "contribution", "contribution", "rows", "cells", "base", "ledger", "base_cells", "watch"]
     assert [part["kind"] for part in second["records"]] == kinds
     assert second["peers"] == {"4": {"version": 2, "offset": 5, "events": 1, "created": NOW}}
     assert third["bases"][-1]["peers"] == second["peers"]

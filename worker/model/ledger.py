@@ -58,7 +58,7 @@ class Contribution:
         """Give what takes it back."""
         return replace(self, amounts=-self.amounts)
 
-    def __getitem__(self, which: slice) -> "Contribution":
+    def __getitem__(self, which: slice | NDArray[np.bool_]) -> "Contribution":
         """Take some of them."""
         return replace(self, keys=self.keys[which], seen=self.seen[which], amounts=self.amounts[which])
 

@@ -144,6 +144,11 @@ def entry_bytes(factors: int) -> int:
     return 8 + 2 * (8 + 1) + 2 * 8 * (FACTORS + factors)
 
 
+def contribution_bytes(factors: int) -> int:
+    """Give the bytes of one row of a contribution in a data record: key, event time and amounts."""
+    return 8 + (8 + 1) + 8 * (FACTORS + factors)
+
+
 KEY_BYTES = 8  # of a row that is gone
 WORD_BYTES = 16  # of a word in a data record: its place and itself
 
@@ -203,9 +208,10 @@ def decode_keys(value: bytes) -> NDArray[np.uint64]:
     return np.asarray(decode(value, {"key": pa.uint64()})["key"].to_numpy())
 
 
-def encode_contribution(contribution: Contribution) -> bytes:
+def encode_contribution(contribution: Contribution, *, compressed: bool = False) -> bytes:
     """Write what was added to shared rows as an Arrow IPC stream."""
-    return encode(_keyed(contribution) | {"amounts": _lists(contribution.amounts)}, tick=contribution.tick)
+    columns = _keyed(contribution) | {"amounts": _lists(contribution.amounts)}
+    return encode(columns, compressed=compressed, tick=contribution.tick)
 
 
 def decode_contribution(value: bytes, factors: int) -> Contribution:

@@ -34,6 +34,7 @@ from worker.snapshot.records import (
     Kind,
     Record,
     checksum,
+    contribution_bytes,
     encode_contribution,
     encode_keys,
     encode_ledger,
@@ -152,14 +153,15 @@ class Sealed:
 
     def _values(self) -> Iterator[tuple[Kind, bytes, int]]:
         """Encode what was copied out: kind, value, and how many rows are in it."""
-        limit = self._writing.record_limit_bytes
-        entries = rows_per_record(entry_bytes(self._writing.learning.model.factors), limit)
+        limit, factors = self._writing.record_limit_bytes, self._writing.learning.model.factors
+        added, entries = (rows_per_record(each(factors), limit) for each in (contribution_bytes, entry_bytes))
         rows, words = rows_per_record(self._row_bytes, limit), rows_per_record(WORD_BYTES, limit)
         yield self._compressed(Kind.PROGRESS, progress_columns(self.progress))
         if self._pairs is not None:
             yield Kind.PAIRS, encode(self._pairs), 0
-        for some in split(self._contribution, entries) if self._contribution is not None else ():
-            yield Kind.CONTRIBUTION, encode_contribution(some), len(some)
+        for of_pairs, contribution in self._contributions():
+            for some in split(contribution, added):
+                yield Kind.CONTRIBUTION, encode_contribution(some, compressed=of_pairs), len(some)
         keys = rows_per_record(KEY_BYTES, limit)
         for start in range(0, len(self._evicted), keys):
             gone = self._evicted[start : start + keys]
@@ -175,6 +177,14 @@ class Sealed:
         for part in split(self._base_words, words):
             yield Kind.BASE_CELLS, encode_words(part), 0
         yield self._compressed(Kind.WATCH, watch_columns(self.watch))
+
+    def _contributions(self) -> Iterator[tuple[bool, Contribution]]:
+        """Give what was added to rows, and apart from it what was added to pairs: of K + 3 amounts theirs are two."""
+        if self._contribution is None or self._state.model.shared is None:
+            return
+        are_pairs = self._state.model.shared.are_pairs(self._contribution.keys)
+        yield False, self._contribution[~are_pairs]
+        yield True, self._contribution[are_pairs]
 
     @property
     def needs_offset(self) -> bool:

@@ -190,7 +190,7 @@ def restarted(writer: Writer, live: Live, learning: Learning) -> Writer:
 @pytest.mark.parametrize("model", [{"merge": False}, {"merge": True}, {"merge": True, "half_life": "2s"}], ids=str)
 def test_where_the_beginning_was_trimmed_the_oldest_base_serves(model):
     learning = learning_of(**model)
-    source = stream(4_000, SHARDS, seed=4)
+    source = stream(6_000, SHARDS, seed=4)
     live = Live(learning, source).run()
     for writer in live.writers:
         kept = writer.manifests[-1].bases[1]
@@ -376,7 +376,7 @@ def test_nothing_is_called_equal_that_was_not_compared():
         assert [(it.first, it.last, it.sound) for it in Again(source=source, chain=chain).run()] == [(1, 1, True)] * 3
 
     # Versions of which only a base is left
-    live = Live(learning, stream(4_000, SHARDS, seed=4)).run()
+    live = Live(learning, stream(6_000, SHARDS, seed=4)).run()
     for writer in live.writers:
         writer.first_offset = writer.manifests[-1].bases[1].offset
         writer.log = [(offset, record) for offset, record in writer.log if offset >= writer.first_offset]

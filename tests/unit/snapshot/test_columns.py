@@ -17,7 +17,8 @@ from worker.learning import Learning
 from worker.quality.progress import Progress
 from worker.snapshot.columns import MOST_UNPACKED_BYTES, decode, encode
 from worker.snapshot.contents import contents_of, decode_progress, decode_watch, progress_columns, watch_columns
-from worker.snapshot.records import Kind
+from worker.snapshot.lineage import apply, verify
+from worker.snapshot.records import Kind, contribution_bytes, decode_contribution
 from worker.snapshot.state import ShardState
 
 FIVE_FIELDS = Learning.model_validate(
@@ -49,6 +50,24 @@ def test_a_version_holds_them_compressed():
     writer.commit()
     sizes = {part.kind: part.bytes for part in writer.manifests[-1].records}
     assert sizes[Kind.PROGRESS] + sizes[Kind.WATCH] < 3_000
+
+
+def test_what_is_added_to_pairs_stands_apart_and_takes_no_room_for_factors_that_they_do_not_have():
+    wide = Learning.model_validate({"features": {f"f{number}": {} for number in range(24)}})
+    writer = Writer(learning=wide)
+    event = b"{" + b",".join(b'"f%d": "v"' % number for number in range(24)) + b', "user": "u", "label": 1}'
+    writer.learn([event] * 10)
+    writer.commit()
+    (version,) = versions(writer.log, wide)
+    rows, pairs = version.of_kind(Kind.CONTRIBUTION)
+    keys = [decode_contribution(record.value, wide.model.factors).keys for record in (rows, pairs)]
+    assert writer.state.model.shared.are_pairs(keys[1]).all()
+    assert not writer.state.model.shared.are_pairs(keys[0]).any()
+    assert (len(keys[0]), len(keys[1])) == (25, 300)
+    assert len(pairs.value) < 300 * contribution_bytes(0)  # 17 bytes, and the three amounts
+    again = ShardState.fresh(0, wide)
+    apply(again, version)
+    verify(again, version.manifest)
 
 
 @given(ANY)

@@ -37,10 +37,10 @@ def test_a_manifest_of_merged_shards_names_what_was_folded_in():
     one, other = (Writer(learning_of(merge=True), shard) for shard in (0, 1))
     one.advance()
     peer = Peer(version=1, offset=one.next_offset)
-    (contribution,) = versions(one.log, one.learning)[0].of_kind(Kind.CONTRIBUTION)
-    folding = Folding(shard=0, peer=peer, contribution=decode_contribution(contribution.value, 4))
+    added = versions(one.log, one.learning)[0].of_kind(Kind.CONTRIBUTION)  # to rows, and to pairs
+    foldings = [Folding(shard=0, peer=peer, contribution=decode_contribution(it.value, 4)) for it in added]
     other.learn(events(50, 7))
-    manifest = Manifest.decode(other.commit([folding]).encode())
+    manifest = Manifest.decode(other.commit(foldings).encode())
     assert manifest.peers == {0: peer}
     assert manifest.state.view == other.state.view() != one.manifests[0].state.view
     assert len(manifest.state.view) == 16

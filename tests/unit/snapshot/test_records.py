@@ -20,6 +20,7 @@ from worker.snapshot.records import (
     Kind,
     Record,
     checksum,
+    contribution_bytes,
     decode_contribution,
     decode_ledger,
     decode_rows,
@@ -181,8 +182,20 @@ def test_a_record_of_as_many_entries_as_are_promised_stays_below_the_limit(facto
         amounts=np.ones((n, FACTORS + factors), np.int64),
     )
     assert size(record_of(Kind.LEDGER, encode_ledger(entries, entries))) <= limit
-    assert size(record_of(Kind.CONTRIBUTION, encode_contribution(entries))) <= limit
-    assert (n + 1) * entry_bytes(factors) + 8_192 > limit, "and a ledger does not waste it"
+    assert (n + 1) * entry_bytes(factors) + 8_192 > limit, "and it is not wasted"
+
+
+@pytest.mark.parametrize("factors", [0, 16, 256])
+@pytest.mark.parametrize("limit", [16_384, 1_048_588])
+def test_a_record_of_as_many_contributed_rows_as_are_promised_stays_below_the_limit(factors, limit):
+    n = rows_per_record(contribution_bytes(factors), limit)
+    added = Contribution(
+        keys=np.arange(n, dtype=np.uint64),
+        seen=np.where(np.arange(n) % 2, NEVER, 0),
+        amounts=np.ones((n, FACTORS + factors), np.int64),
+    )
+    assert size(record_of(Kind.CONTRIBUTION, encode_contribution(added))) <= limit
+    assert (n + 1) * contribution_bytes(factors) + 8_192 > limit, "and it is not wasted"
 
 
 def size(record: Record) -> int:
