@@ -12,13 +12,14 @@ from worker.events.decode import Decoder
 from worker.events.features import Features
 from worker.events.pack import write
 from worker.events.partition import partition_of
-from worker.learning import Events, Feature, Learning, Model
+from worker.learning import Events, Feature, Learning
 from worker.model.cells import Cells, Words
 from worker.model.forgetting import TICKS
 from worker.model.index import distinct
 from worker.model.ledger import Ledger
 from worker.model.sampling import sample
 from worker.model.table import Table
+from worker.modelling import Model
 from worker.pipeline import Pipeline
 from worker.snapshot.records import (
     decode_contribution,

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from tests.bench.ceilings import LEARNING
 from tests.bench.keys import local_of
-from worker.learning import Model
 from worker.model.batch import Batch, Entries
+from worker.modelling import Model
 from worker.simulate.planted import Law, Planted, PlantedBatch
 
 FEATURES = tuple(LEARNING.features)

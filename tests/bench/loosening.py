@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from tests.bench.drifting import ALONE, BATCH, encoded
 from tests.bench.size import Size, tell
-from worker.learning import Learning, Model
+from worker.learning import Learning
 from worker.model.batch import SHARED, Batch
 from worker.model.index import distinct
+from worker.modelling import Model
 from worker.pipeline import Pipeline, Prepared
 from worker.simulate import Planted
 from worker.simulate.planted import PlantedBatch, entropy

@@ -32,7 +32,8 @@ from tests.bench import live
 from tests.bench.drawn import EVENTS, FEATURES, ITEMS, USERS, draw
 from tests.bench.lockstep import Stream, log_loss
 from tests.bench.size import Size
-from worker.learning import Feature, Learning, Model
+from worker.learning import Feature, Learning
+from worker.modelling import Model
 from worker.simulate import Planted
 from worker.simulate.encoding import encode, keys
 

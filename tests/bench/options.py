@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tests.bench.ceilings import LEARNING, NOW
 from tests.bench.size import Size, tell
 from worker.events.pack import write
-from worker.learning import Events, Feature, Learning, Model
+from worker.learning import Events, Feature, Learning
+from worker.modelling import Model
 from worker.pipeline import Pipeline, Prepared
 from worker.simulate import Planted
 from worker.simulate.encoding import encode

@@ -23,7 +23,8 @@ from tests.bench.peers import missing
 from tests.bench.peers.installed import Environment
 from tests.bench.peers.known import PEERS, Peer
 from tests.bench.size import Size, tell
-from worker.learning import Feature, Learning, Model
+from worker.learning import Feature, Learning
+from worker.modelling import Model
 from worker.pipeline import Pipeline
 from worker.simulate import Planted
 from worker.simulate.encoding import encode

@@ -14,7 +14,8 @@ from tests.bench import rig
 from tests.bench.ceilings import NOW, alone
 from tests.bench.size import Size, medians, ratio, rounds
 from worker.config import Config
-from worker.learning import Feature, Learning, Model
+from worker.learning import Feature, Learning
+from worker.modelling import Model
 from worker.pipeline import Pipeline
 from worker.snapshot.state import ShardState
 from worker.stream.sending import Sender

@@ -10,7 +10,8 @@ import pytest
 
 from worker.commands.rendering import as_toml, example
 from worker.errors import ConfigurationError
-from worker.learning import ONLY_OF, Learning, Model
+from worker.learning import Learning
+from worker.modelling import ONLY_OF, Model
 from worker.settings import load, read
 
 USER = {"HEADRACE_FEATURES__USER__KIND": "categorical"}
