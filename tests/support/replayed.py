@@ -133,8 +133,9 @@ class Live:
                 if peer != shard:
                     new = published[peer][known.get(peer, 0) :]
                     foldings += new[: int(rng.integers(0, len(new) + 1))]
+            start = writer.next_offset
             writer.commit(foldings)
-            published[shard] = self._foldings(shard)
+            published[shard] += self._foldings(shard, start)
         return self
 
     def _poll(self, writer: Writer, start: int, stop: int, refused: tuple[int, int] | None) -> None:
@@ -147,11 +148,12 @@ class Live:
             else:
                 writer._pipeline.learn(writer.state, values, some.timestamps, next_offset)
 
-    def _foldings(self, shard: int) -> list[Folding]:
+    def _foldings(self, shard: int, start: int = 0) -> list[Folding]:
+        """Read what a shard has added by its versions, from an offset on."""
         writer = self.writers[shard]
         return [
             folding_of(version, self.learning.model.factors)
-            for version in versions(writer.log, self.learning, shard=shard)
+            for version in versions(writer.log, self.learning, shard=shard, start=start)
         ]
 
     def chain(self, config: Config | None = None) -> Chain:
