@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("headrace")
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
     """One broker for all integration tests. Who stops nodes, or needs three, starts one of its own."""
-    with broker() as started:
+    with broker(brief=True) as started:
         yield started
 
 

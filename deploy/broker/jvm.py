@@ -96,7 +96,7 @@ class Supervisor:
 
 
 @contextmanager
-def local_broker(nodes: int, overrides: Mapping[str, str]) -> Iterator[LocalBroker]:
+def local_broker(nodes: int, overrides: Mapping[str, str], *, brief: bool = False) -> Iterator[LocalBroker]:
     """Run a cluster of `nodes` nodes; afterwards its processes and its folder are gone.
 
     Raises:
@@ -106,7 +106,7 @@ def local_broker(nodes: int, overrides: Mapping[str, str]) -> Iterator[LocalBrok
     distribution = jars.obtain()
     for attempt in range(1, PORT_ATTEMPTS + 1):
         with _supervisor() as supervisor:
-            kafka = _prepare(distribution, supervisor, nodes, overrides)
+            kafka = _prepare(distribution, supervisor, nodes, overrides, brief=brief)
             try:
                 kafka.start()
             except BrokerUnreachableError as error:
@@ -132,7 +132,7 @@ def _supervisor() -> Iterator[Supervisor]:
 
 
 def _prepare(
-    distribution: jars.Distribution, supervisor: Supervisor, nodes: int, overrides: Mapping[str, str]
+    distribution: jars.Distribution, supervisor: Supervisor, nodes: int, overrides: Mapping[str, str], *, brief: bool
 ) -> LocalBroker:
     """Choose ports, write every node's settings, and format its storage."""
     ids = range(1, nodes + 1)
@@ -154,8 +154,10 @@ def _prepare(
         _format(distribution, supervisor.folder / f"{node}.data", node)
         commands[node] = [
             distribution.java,
-            # One broker may be measured; of three, each gets a third of a small machine.
-            *(["-Xmx1g"] if nodes == 1 else ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]),
+            # One broker may be measured; of three, each gets a third of a small machine. Whoever lives for minutes
+            # spends more than half of its time on compiling well what it then hardly runs.
+            "-Xmx1g" if nodes == 1 else "-Xmx512m",
+            *(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if brief or nodes > 1 else []),
             "-Xshare:auto",
             f"-Dlog4j2.configurationFile={LOG4J}",
             f"-Dbroker.log={supervisor.folder / f'{node}.log'}",

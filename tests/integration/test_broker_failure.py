@@ -18,7 +18,7 @@ ALLOWED = (BrokerUnreachableError.exit_code, FencedError.exit_code)
 
 
 def test_a_lone_broker_that_is_killed_and_comes_back_costs_nothing(unique: str, tmp_path: Path) -> None:
-    with broker(own=True) as kafka:
+    with broker(own=True, brief=True) as kafka:
         stage = set_stage(kafka, unique, tmp_path)
         with Feed(stage) as feed, Crew(stage, tmp_path) as crew, Ends(stage) as ends:
             # Given two workers that learn while events arrive
@@ -38,7 +38,7 @@ def test_a_lone_broker_that_is_killed_and_comes_back_costs_nothing(unique: str, 
 
 
 def test_a_lone_broker_that_is_away_for_longer_than_a_transaction_costs_nothing(unique: str, tmp_path: Path) -> None:
-    with broker(own=True) as kafka:
+    with broker(own=True, brief=True) as kafka:
         # The session outlasts the broker's stop: were it over before, shards would be given up, and nothing committed.
         stage = set_stage(
             kafka, unique, tmp_path, kafka={"transaction_timeout_seconds": 2, "session_timeout_seconds": 10}

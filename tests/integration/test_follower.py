@@ -16,7 +16,7 @@ from confluent_kafka.admin import NewTopic
 
 from tests.support.lineage import Writer, events, learning_of
 from tests.support.patience import SECONDS, await_
-from tests.support.publisher import Damage, Publisher, at, flipped, lost, of_format
+from tests.support.publisher import Damage, Publisher, at, flipped, lost, of_format, of_kind
 from tests.support.topics import create_topic
 from worker.config import Kafka
 from worker.errors import IncompatibleDataError, RejectedEventError
@@ -159,14 +159,14 @@ def test_an_aborted_version_is_never_seen(kafka, publisher):
 DAMAGES = {
     "a flipped bit in the progress": (at(0, flipped), "record 0 (progress) of version 3 of shard 0 does not match"),
     "a flipped bit in what is shared": (at(1, flipped), "of version 3 of shard 0 does not match its checksum"),
-    "a flipped bit in the rows": (at(2, flipped), "record 2 (rows) of version 3 of shard 0 does not match"),
+    "a flipped bit in the rows": (of_kind(Kind.ROWS, flipped), "(rows) of version 3 of shard 0 does not match"),
     "a flipped bit in the manifest": (
-        lambda record: flipped(record) if record.kind is Kind.MANIFEST else (record.value, record.headers),
+        of_kind(Kind.MANIFEST, flipped),
         "the manifest of version 3 of shard 0 does not match its checksum",
     ),
     "a missing chunk": (at(2, lost), "1 are missing or changed"),
     "a missing manifest": (
-        lambda record: None if record.kind is Kind.MANIFEST else (record.value, record.headers),
+        of_kind(Kind.MANIFEST, lost),
         "version 4 came after 2, 1 missing between them",
     ),
     "a missing version": (lost, "version 4 came after 2, 1 missing between them"),

@@ -56,7 +56,7 @@ def test_a_second_signal_ends_it_at_once(kafka: Broker, unique: str, tmp_path: P
 
 
 def test_a_worker_that_cannot_end_in_time_ends_all_the_same(unique: str, tmp_path: Path) -> None:
-    with broker(own=True) as kafka:
+    with broker(own=True, brief=True) as kafka:
         # Given a worker with something to commit, and no broker to commit it to
         stage = set_stage(
             kafka, unique, tmp_path, commit={"interval_seconds": 3_600}, run={"shutdown_seconds": 1.0},

@@ -12,7 +12,7 @@ from tests.support.lineage import NOW, Writer
 from tests.support.patience import await_
 from tests.support.topics import create_topic
 from worker.snapshot.manifest import Manifest
-from worker.snapshot.records import Record
+from worker.snapshot.records import Kind, Record
 
 _SECONDS = 60
 
@@ -51,6 +51,11 @@ def of_format(number: int) -> Damage:
 def at(number: int, damage: Damage) -> Damage:
     """Damage one data record of a version."""
     return lambda record: damage(record) if record.sequence == number else whole(record)
+
+
+def of_kind(kind: Kind, damage: Damage) -> Damage:
+    """Damage the records of a kind."""
+    return lambda record: damage(record) if record.kind is kind else whole(record)
 
 
 class Publisher:
