@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
+from tests.support import command
 from tests.support.lineage import Writer, events, learning_of
 from tests.support.patience import SECONDS, await_
 from tests.support.publisher import Damage, Publisher, at, flipped, lost, of_format, of_kind
@@ -414,16 +415,16 @@ def test_a_label_is_not_needed_to_score_and_changes_nothing(kafka, publisher):
 
 
 def headrace(kafka, topic: str, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    environment = {
+    return command.headrace(*arguments, environment=environment(kafka, topic), given=given)
+
+
+def environment(kafka, topic: str) -> dict[str, str]:
+    return {
         "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "HEADRACE_MODEL__TOPIC": topic,
         "HEADRACE_FEATURES__USER__KIND": "categorical",  # what the model learned from stands in its manifests
         "PYTHONPATH": str(ROOT),
     }
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        env=os.environ | environment, input=given, capture_output=True, timeout=SECONDS, check=False,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("model", [{}, {"kind": "ftrl"}], ids=["gaussian", "ftrl"])
@@ -438,7 +439,14 @@ def test_the_commands_tell_and_score(kafka, publisher, model):
     assert shard["age_seconds"] > 0
 
     values = events(20, 4)
-    scored = headrace(kafka, publisher.topic, "score", given=b"\n".join([*values, b"no json", b""]))
+    given = b"\n".join([*values, b"no json", b""])
+    scored = headrace(kafka, publisher.topic, "score", given=given)
+    apart = subprocess.run(
+        [sys.executable, "-m", "worker", "score"],
+        env=os.environ | environment(kafka, publisher.topic), input=given, capture_output=True, timeout=SECONDS,
+        check=False,
+    )  # fmt: skip
+    assert (apart.returncode, apart.stdout, apart.stderr) == (scored.returncode, scored.stdout, scored.stderr)
     assert scored.returncode == 0, scored.stderr.decode()
     lines = [orjson.loads(line) for line in scored.stdout.splitlines()]
     expected = predicted(writer, values)

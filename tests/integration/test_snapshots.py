@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from confluent_kafka import TopicPartition
 
+from tests.support.command import headrace_text
 from tests.support.lineage import Writer, events, learning_of
 from tests.support.patience import SECONDS
 from tests.support.publisher import Damage, Publisher, at, flipped, lost, of_format, whole
@@ -230,17 +231,17 @@ def test_a_topic_that_is_not_there_is_refused(config, publisher):
             ask(absent)
 
 
-def headrace(config: Config, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
+def environment(config: Config) -> dict[str, str]:
+    return {
         "HEADRACE_KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
         "HEADRACE_MODEL__TOPIC": config.model.topic,
         "HEADRACE_FEATURES__OTHER__KIND": "categorical",
         "PYTHONPATH": str(ROOT),
     }
-    return subprocess.run(
-        [sys.executable, "-m", "worker", "snapshot", *arguments],
-        env=os.environ | environment, capture_output=True, text=True, timeout=SECONDS, check=False,
-    )  # fmt: skip
+
+
+def headrace(config: Config, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return headrace_text("snapshot", *arguments, environment=environment(config))
 
 
 def test_the_commands(publisher, config):
@@ -248,6 +249,11 @@ def test_the_commands(publisher, config):
     advance(publisher, writer, 2)
 
     listed = headrace(config, "list")
+    apart = subprocess.run(
+        [sys.executable, "-m", "worker", "snapshot", "list"],
+        env=os.environ | environment(config), capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert (apart.returncode, apart.stdout, apart.stderr) == (listed.returncode, listed.stdout, listed.stderr)
     assert (listed.returncode, listed.stderr) == (0, "")
     head, first, second = listed.stdout.splitlines()
     assert head.split() == ["shard", "versions", "bases", "created", "rows", "events", "bytes"]

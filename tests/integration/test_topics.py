@@ -1,14 +1,12 @@
 """Topics on a real broker: looked at, made, mended, and refused."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from tests.support.command import headrace_text
 from tests.support.topics import create_topic
 from worker.config import Snapshots
 from worker.errors import ConfigurationError, IncompatibleDataError
@@ -144,15 +142,7 @@ def test_the_doctor_warns_of_one_base_for_merged_shards(config):
 
 def test_the_commands(environment, config, tmp_path):
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "worker", *arguments],
-            cwd=tmp_path,
-            env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return headrace_text(*arguments, environment=environment, folder=tmp_path)
 
     assert run("topics", "check").returncode == 2
     made = run("topics", "create", "--partitions", "2", "--replication", "1")
