@@ -1,14 +1,13 @@
 """What live workers measured, out of a real model topic: the log and the report of it, as a person makes them."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.command import headrace_text
 from tests.support.crew import Crew
 from tests.support.feed import Feed
 from tests.support.stage import set_stage
@@ -19,9 +18,7 @@ from worker.quality.progress import Progress
 
 
 def headrace(*arguments: str | Path, file: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "worker", *map(str, arguments)]
-    environment = os.environ | {"HEADRACE_CONFIG": str(file)}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return headrace_text(*arguments, environment={"HEADRACE_CONFIG": str(file)})
 
 
 def learned(config: Config) -> Progress:

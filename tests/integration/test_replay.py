@@ -15,6 +15,7 @@ from confluent_kafka.admin import NewTopic
 
 from deploy.broker import Broker
 from tests.support.acts import drawn_acts
+from tests.support.command import headrace_text
 from tests.support.crew import Crew
 from tests.support.ends import Ends
 from tests.support.feed import Feed
@@ -41,10 +42,7 @@ KEPT = {"keep_bases": 1_000, "base_part_bytes": 65_536}
 
 
 def run(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments, "-c", str(stage.file)],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    return headrace_text(*arguments, "-c", str(stage.file))
 
 
 class Changed:
@@ -171,7 +169,7 @@ def test_a_fresh_replay_is_the_same_wherever_events_come_from_and_followers_serv
         assert again.digests == of_files.digests
 
     # and nothing is published twice
-    twice = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    twice = headrace_text(*command[3:])
     assert twice.returncode == ConfigurationError.exit_code
     assert "holds a model already" in twice.stderr
     with pytest.raises(ConfigurationError, match="topic of the configuration"):

@@ -1,8 +1,5 @@
 """A topic of events grows, and the model goes along: nothing is learned again, nothing lost or counted twice."""
 
-import os
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import NewPartitions
 
 from deploy.broker import Broker
+from tests.support.command import headrace_text
 from tests.support.crew import Crew
 from tests.support.patience import SECONDS
 from tests.support.stage import Stage, set_stage
@@ -67,12 +65,6 @@ class KeyedFeed:
             self.send(20)
 
 
-def headrace(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments], capture_output=True, text=True, check=False, env=os.environ
-    )
-
-
 def grown(stage: Stage, folder: Path) -> Stage:
     """The same events with six partitions, and a model topic of its own."""
     model = stage.config.model.model_copy(update={"topic": f"{stage.config.model.topic}.6"})
@@ -104,14 +96,14 @@ def test_a_model_grows_from_four_to_six_shards_under_load(
 
         # When the topic grows, and producers see it
         topic = stage.config.events.topic
-        refused = headrace("reshard", "-c", str(stage.file), "--model-topic", f"{unique}.early")
+        refused = headrace_text("reshard", "-c", str(stage.file), "--model-topic", f"{unique}.early")
         for worker in crew.living:
             worker.leave()
         assert {worker.exit_code() for worker in crew.workers} == {0}
         stage.admin.create_partitions([NewPartitions(topic, 6)])[topic].result(30)
         feed.grow(6)
         before, left = scores(stage), last_manifests(stage)
-        done = headrace("reshard", "-c", str(stage.file), "--model-topic", f"{unique}.model.6", "--json")
+        done = headrace_text("reshard", "-c", str(stage.file), "--model-topic", f"{unique}.model.6", "--json")
 
         # Then nothing was carried while workers were learning, and after that all of it
         assert (refused.returncode, "stop them first" in refused.stderr) == (2, True), refused.stderr
@@ -131,7 +123,7 @@ def test_a_model_grows_from_four_to_six_shards_under_load(
         }
 
         # and it is not carried twice
-        again = headrace("reshard", "-c", str(stage.file), "--model-topic", f"{unique}.model.6")
+        again = headrace_text("reshard", "-c", str(stage.file), "--model-topic", f"{unique}.model.6")
         assert (again.returncode, "holds a model already" in again.stderr) == (4, True), again.stderr
 
         # and learning goes on: no event is lost, none learned twice

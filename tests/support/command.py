@@ -6,6 +6,7 @@ is the same: arguments, environment and standard input in; output, errors and th
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ def headrace(
     command = [str(argument) for argument in arguments]
     stdin = io.TextIOWrapper(io.BytesIO(given), encoding="utf-8")
     code: object = None
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with (
         patch.dict(os.environ, environment or {}),
         patch.object(sys, "stdin", stdin),
@@ -35,6 +37,9 @@ def headrace(
             main(command)
         except SystemExit as end:
             code = end.code
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)  # those of a command stay to the end of its process
     assert isinstance(code, int), f"it ended with {code!r}"
     return subprocess.CompletedProcess(command, code, out.buffer.getvalue(), err.buffer.getvalue())  # type: ignore[attr-defined]
 
