@@ -3,13 +3,17 @@
 import re
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from deploy.broker import Broker, broker
 from deploy.prometheus.programs import Programs, obtain
+from tests.support.dealing import deal
 from tests.support.fetched import fetched
+
+_INTEGRATION = Path(__file__).parent / "integration"
 
 # Scripts that run with packages of an environment of their own (`make bench`).
 collect_ignore = ["bench/peers"]
@@ -17,6 +21,18 @@ collect_ignore = ["bench/peers"]
 # The first example of a test may load kernels from numba's cache, or compile them.
 hypothesis.settings.register_profile("headrace", deadline=None)
 hypothesis.settings.load_profile("headrace")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the tests out to the workers of pytest-xdist, if there are any; see `dealing`."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = deal(items, workers, slow=_waits, file=lambda item: str(item.path))
+
+
+def _waits(item: pytest.Item) -> bool:
+    return "kafka" in getattr(item, "fixturenames", ()) or _INTEGRATION in item.path.parents
 
 
 @pytest.fixture(scope="session")
