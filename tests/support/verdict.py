@@ -52,11 +52,11 @@ def messages(stage: Stage, topic: str, partition: int) -> list[Message]:
 def last_manifests(stage: Stage) -> dict[int, Manifest]:
     """Give the last committed manifest of each shard that has one."""
     found = {}
-    for shard in range(stage.partitions):
-        with Tail(reader_settings(stage.config.kafka), stage.config.model.topic, shard) as tail:
-            last = tail.last_manifest()
-        if last is not None:
-            found[shard] = last[0]
+    with Tail(reader_settings(stage.config.kafka), stage.config.model.topic, 0) as tail:
+        for shard in range(stage.partitions):
+            last = tail.of(shard).last_manifest()
+            if last is not None:
+                found[shard] = last[0]
     return found
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.support.backtested import recorded
+from tests.support.command import headrace_text
 from worker.cli import main
 from worker.recording import Recording
 from worker.recording.places import place
@@ -32,10 +33,9 @@ def folder(tmp_path_factory):
     return place
 
 
-def headrace(folder, *arguments, code: int = 0) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "worker", "backtest", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
+def headrace(folder, *arguments) -> subprocess.CompletedProcess:
+    done = headrace_text("backtest", *arguments, folder=folder)
+    assert done.returncode == 0, done.stderr
     return done
 
 
@@ -44,7 +44,9 @@ def test_a_grid_files_and_baselines(folder):
         "tuesday", "--grid", "model.half_life=off,1d", "--with", "other.toml", "--batch", "1d", "--delay", "1h",
         "--out", "tried", "--jobs", "2",
     ]  # fmt: skip
-    first = headrace(folder, *asked)
+    command = [sys.executable, "-m", "worker", "backtest", *asked]
+    first = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stderr
     assert first.stderr == ""  # no bar: nobody sees it
     lines = first.stdout.splitlines()
     assert "5 runs over 1,500 records; measured from 2025-01-" in lines[0]
