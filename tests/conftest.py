@@ -28,11 +28,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deal the tests out to the workers of pytest-xdist, if there are any; see `dealing`."""
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers > 1:
-        items[:] = deal(items, workers, slow=_waits, file=lambda item: str(item.path))
+        items[:] = deal(items, workers, slow=_is_slow, file=lambda item: str(item.path))
 
 
-def _waits(item: pytest.Item) -> bool:
-    return "kafka" in getattr(item, "fixturenames", ()) or _INTEGRATION in item.path.parents
+def _is_slow(item: pytest.Item) -> bool:
+    waits = "kafka" in getattr(item, "fixturenames", ()) or _INTEGRATION in item.path.parents
+    return waits or item.get_closest_marker("long") is not None
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def test_nothing_is_left_to_compile() -> None:
     # In a process of its own: what other tests have made numba compile would count as warm.
@@ -12,6 +14,7 @@ def test_nothing_is_left_to_compile() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
+@pytest.mark.long
 def test_no_kernel_reaches_past_the_end_of_an_array(tmp_path: Path) -> None:
     # Compiled anew, with checks: without them numba reads and writes whatever lies there.
     checked = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
