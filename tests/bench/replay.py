@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,17 @@ def _decode(recording: Recording) -> int:
 
 def _on_one_core(work: Any) -> float:
     """Give the seconds that work takes with one core: Arrow's own threads would read files on another one."""
-    cores, threads = os.sched_getaffinity(0), Path("/proc/self/task")
+    cores = os.sched_getaffinity(0)
     try:
-        for thread in threads.iterdir():
-            os.sched_setaffinity(int(thread.name), {min(cores)})
+        _keep_to({min(cores)})
         return _seconds(work)
     finally:
-        for thread in threads.iterdir():
+        _keep_to(cores)
+
+
+def _keep_to(cores: set[int]) -> None:
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has ended meanwhile: those of clients of other parts come and go
             os.sched_setaffinity(int(thread.name), cores)
 
 

@@ -1,17 +1,20 @@
 """Real topics and real workers: what the benchmarks that need a Kafka broker share."""
 
+import os
 import time
 import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from deploy.broker import Broker
+from deploy.broker import Broker, broker
+from deploy.broker.launch import VARIABLE
 from deploy.demo.workers import Workers
 from worker.config import Config
 from worker.settings import load
@@ -25,6 +28,11 @@ _SHORTEST_SECONDS = 2.0  # of a window that is a measurement
 _LOOK_SECONDS = 0.1  # a commit is noticed that late
 
 
+# Kafka's default: a group waits so long for its first members. Ours gives shards to the first at once, for tests: on
+# a fast machine half of a topic would be learned before a second worker has joined.
+_TOGETHER = {"group.initial.rebalance.delay.ms": "3000"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Learned:
     """What workers did with a topic."""
@@ -32,6 +40,11 @@ class Learned:
     events_per_second: float  # while every shard had events to learn
     events_per_core_second: float  # of the workers' processor time, from when they were ready (or later) to the end
     metrics: Counter[str]  # summed over workers and labels, by name
+
+
+def kafka() -> AbstractContextManager[Broker]:
+    """Give a broker at which workers that start together begin together."""
+    return broker() if VARIABLE in os.environ else broker(properties=_TOGETHER)
 
 
 def configure(

@@ -8,7 +8,7 @@ shard has events: neither its start nor its end counts. The rounds of all candid
 from statistics import median
 from typing import Any
 
-from deploy.broker import Broker, broker
+from deploy.broker import Broker
 from tests.bench import profile, rig, tables, wide
 from tests.bench.size import Size, medians, ratio, rounds
 from worker.config import Config
@@ -33,7 +33,7 @@ INCLUDES = {
 def measure(size: Size) -> dict[str, Any]:
     """Give events a second: medians over the rounds, and the ratio to the consumer of the same round."""
     events = size.of(size.fewer(EVENTS, 4_000_000), 20_000)
-    with broker() as kafka:
+    with rig.kafka() as kafka:
         told = _json_and_packed(kafka, events, size)
         told["fields_39"] = wide.measure(kafka, size)
     told["rows"] = tables.measure(size)
