@@ -1,10 +1,10 @@
 """Files that are seen whole or not at all."""
 
-import resource
 from pathlib import Path
 
 import pytest
 
+from tests.support.full_disk import no_file_beyond
 from worker.errors import ConfigurationError, StorageError
 from worker.files import write_whole
 
@@ -17,13 +17,9 @@ def test_a_file_is_written_in_the_place_of_another(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", b"before")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        with pytest.raises(StorageError, match=r"cannot be written: a file is larger than .*: make room, or name"):
-            write_whole(tmp_path / "file", bytes(1_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = pytest.raises(StorageError, match=r"cannot be written: a file is larger than .*: make room, or name")
+    with no_file_beyond(100), told:
+        write_whole(tmp_path / "file", bytes(1_000))
     assert [(it.name, it.read_bytes()) for it in tmp_path.iterdir()] == [("file", b"before")]
 
 

@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from worker.errors import ConfigurationError, HeadraceError, IncompatibleDataError
+from worker.errors import IncompatibleDataError
 from worker.events.partition import Partitioner, partition_of
+from worker.files import told
 from worker.recording.reading import Recording
 from worker.recording.records import Records, no_headers
 
@@ -54,9 +55,9 @@ class Resharded:
             raise IncompatibleDataError(
                 f"{path}, the records by shard, was removed: start the backtest again"
             ) from error
-        told = {name.decode(): text.decode() for name, text in reader.schema.metadata.items()}
-        self.topic, self.shards = told["topic"], int(told["shards"])
-        self.ranges: Mapping[int, tuple[int, int]] = dict.fromkeys(range(self.shards), (0, int(told["records"])))
+        said = {name.decode(): text.decode() for name, text in reader.schema.metadata.items()}
+        self.topic, self.shards = said["topic"], int(said["shards"])
+        self.ranges: Mapping[int, tuple[int, int]] = dict.fromkeys(range(self.shards), (0, int(said["records"])))
         self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
 
     def partition(self, number: int, start: int | None = None, stop: int | None = None) -> Iterator[Records]:
@@ -86,15 +87,11 @@ def room_in(folder: Path) -> Iterator[Path]:
     """Give a folder inside another one, which is gone with all that is in it at the end.
 
     Raises:
-        ConfigurationError: none can be made there.
+        ConfigurationError, StorageError: none can be made there.
     """
-    try:
+    with told(f"{folder}, below --out: cannot be written to"):
         folder.mkdir(parents=True, exist_ok=True)
         made = TemporaryDirectory(prefix=".by-shard-", dir=folder)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} cannot be written to: {error.strerror}; name another folder, with --out"
-        ) from error
     with made as path:
         yield Path(path)
 
@@ -116,23 +113,21 @@ def part(
         progress: called with the number of records that were written since the last call.
 
     Raises:
-        HeadraceError: the file cannot be written.
+        ConfigurationError, StorageError: the file cannot be written.
     """
     count = sum(after - first for first, after in recording.ranges.values())  # or fewer, where offsets have gaps
     schema = _SCHEMA.with_metadata({"topic": recording.topic, "shards": str(shards), "records": str(count)})
     before = 0
-    try:
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            for some in _batches(recording.interleaved(_SPAN_MS)):
-                batch = _sorted(some, before, shards, partitioner)
-                writer.write_batch(batch)
-                before += len(batch)
-                progress(len(batch))
-    except OSError as error:
-        raise HeadraceError(
-            f"{path}, the records by shard, cannot be written: {error.strerror or error}. It takes as much room as the "
-            "recording does unpacked; name another folder, with --out"
-        ) from error
+    with (
+        told(f"{path}, below --out: cannot be written", "It takes as much room as the recording does unpacked"),
+        pa.OSFile(str(path), "wb") as file,
+        pa.ipc.new_file(file, schema) as writer,
+    ):
+        for some in _batches(recording.interleaved(_SPAN_MS)):
+            batch = _sorted(some, before, shards, partitioner)
+            writer.write_batch(batch)
+            before += len(batch)
+            progress(len(batch))
 
 
 def _batches(found: Iterator[Records]) -> Iterator[list[Records]]:

@@ -109,8 +109,8 @@ class Recorder:
             monotonic: the clock, in seconds.
 
         Raises:
-            ConfigurationError, BrokerUnreachableError: Kafka, or the file system, refuses.
-            IncompatibleDataError: retention was faster.
+            ConfigurationError, BrokerUnreachableError, StorageError: Kafka, or the file system, refuses.
+            IncompatibleDataError: retention was faster, or a record cannot be read.
         """
         begun = monotonic()
         progress = progress or (lambda _passed: None)

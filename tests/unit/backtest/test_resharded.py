@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.backtested import recorded
+from tests.support.full_disk import no_file_beyond
 from tests.support.lineage import learning_of
 from tests.support.recordings import make_records, write
 from tests.support.replayed import config_of
@@ -13,7 +14,7 @@ from worker.backtest import Backtest
 from worker.backtest import processes as processes_of
 from worker.backtest import resharded as resharded_of
 from worker.backtest.resharded import Resharded, part
-from worker.errors import ConfigurationError, HeadraceError, IncompatibleDataError
+from worker.errors import ConfigurationError, HeadraceError, IncompatibleDataError, StorageError
 from worker.events.partition import partition
 from worker.recording import Recording
 
@@ -112,10 +113,12 @@ def test_what_cannot_be_written_or_is_gone_is_told(tmp_path):
     where = recorded(tmp_path / "in", events=30)
     (tmp_path / "file").write_text("")
     configurations = {"default": config_of(learning_of())}
-    with pytest.raises(ConfigurationError, match=r"cannot be written to: .*--out"):
+    with pytest.raises(ConfigurationError, match="below --out: cannot be written to: a file stands"):
         Backtest(where, configurations, tmp_path / "file", shards=2, jobs=1).run()
-    with pytest.raises(HeadraceError, match="takes as much room"):
+    with pytest.raises(ConfigurationError, match="below --out: cannot be written: it is not there"):
         part(Recording(where), 2, "murmur2", tmp_path / "no" / "where")
+    with no_file_beyond(1_000), pytest.raises(StorageError, match="takes as much room as the recording does unpacked"):
+        part(Recording(where), 2, "murmur2", tmp_path / "full")
     with pytest.raises(IncompatibleDataError, match="start the backtest again"):
         Resharded(tmp_path / "gone")
 

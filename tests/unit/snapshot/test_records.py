@@ -174,28 +174,22 @@ def test_a_record_of_as_many_rows_as_are_promised_stays_below_the_limit(factors,
 
 @pytest.mark.parametrize("factors", [0, 16, 256])
 @pytest.mark.parametrize("limit", [16_384, 1_048_588])
-def test_a_record_of_as_many_entries_as_are_promised_stays_below_the_limit(factors, limit):
-    n = rows_per_record(entry_bytes(factors), limit)
-    entries = Contribution(
-        keys=np.arange(n, dtype=np.uint64),
-        seen=np.where(np.arange(n) % 2, NEVER, 0),
-        amounts=np.ones((n, FACTORS + factors), np.int64),
-    )
-    assert size(record_of(Kind.LEDGER, encode_ledger(entries, entries))) <= limit
-    assert (n + 1) * entry_bytes(factors) + 8_192 > limit, "and it is not wasted"
-
-
-@pytest.mark.parametrize("factors", [0, 16, 256])
-@pytest.mark.parametrize("limit", [16_384, 1_048_588])
-def test_a_record_of_as_many_contributed_rows_as_are_promised_stays_below_the_limit(factors, limit):
-    n = rows_per_record(contribution_bytes(factors), limit)
+@pytest.mark.parametrize(
+    ("kind", "bytes_of", "encoded"),
+    [
+        (Kind.CONTRIBUTION, contribution_bytes, encode_contribution),
+        (Kind.LEDGER, entry_bytes, lambda added: encode_ledger(added, added)),
+    ],
+)
+def test_a_record_of_as_much_added_as_is_promised_stays_below_the_limit(factors, limit, kind, bytes_of, encoded):
+    n = rows_per_record(bytes_of(factors), limit)
     added = Contribution(
         keys=np.arange(n, dtype=np.uint64),
         seen=np.where(np.arange(n) % 2, NEVER, 0),
         amounts=np.ones((n, FACTORS + factors), np.int64),
     )
-    assert size(record_of(Kind.CONTRIBUTION, encode_contribution(added))) <= limit
-    assert (n + 1) * contribution_bytes(factors) + 8_192 > limit, "and it is not wasted"
+    assert size(record_of(kind, encoded(added))) <= limit
+    assert (n + 1) * bytes_of(factors) + 8_192 > limit, "and it is not wasted"
 
 
 def size(record: Record) -> int:
