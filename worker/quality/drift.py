@@ -135,7 +135,8 @@ def test(
     begin = end = 0  # of the events whose likelihood ratios are known
     for n in range(len(logits)):
         if logistic and n == end:
-            begin, end = n, min(n + BLOCK, len(logits))
+            # No further than to where the correction is put in force next.
+            begin, end = n, min(n + BLOCK - (int(events) & _EVERY), len(logits))
             weigh(
                 logits[begin:end], variances[begin:end], labels[begin:end], offset, constant, factor, of_base, odds,
             )  # fmt: skip
@@ -210,7 +211,7 @@ def test(
         rate = slowest if loss_events >= slow else 1.0 / loss_events
         mean = max(mean + rate * (loss - mean), _LEAST)
         if int(events) & _EVERY == 0:
-            constant, factor, end = shift - slope * centre, 1.0 + slope, n + 1
+            constant, factor = shift - slope * centre, 1.0 + slope
             per_curvature = 1.0 / max(curvature, _LEAST_CURVATURE)
             per_spread, per_mean = 1.0 / max(spread, _LEAST_CURVATURE), 1.0 / mean
     words[EVENTS], words[NULL_EVENTS], words[LOSS_EVENTS], words[LOSS_MEAN] = events, null_events, loss_events, mean
